@@ -1,0 +1,29 @@
+"""Where real data lies, and fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _folder(variable: str, default: Path) -> Path:
+    folder = Path(os.environ.get(variable, default))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent (set {variable} to point at it)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real CT volumes; the test is skipped, with the reason printed, where it is absent."""
+    return _folder("VOXICON_TEST_DATA", _REPOSITORY.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """Folder of numbers from the original network; skipped with the reason where it is absent."""
+    return _folder("VOXICON_TEST_REFERENCE", _REPOSITORY.parent / "shared" / "reference")

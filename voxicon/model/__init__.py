@@ -1,0 +1,1 @@
+"""Networks: tensors in, logits out. Knows no file but checkpoints, no organ, no dataset."""

@@ -1,0 +1,186 @@
+"""Checkpoints: safetensors for the numbers, JSON for everything one must know to use them.
+
+A checkpoint holds the network's shape, its words, how a scan must be prepared, and a training card.
+Loading runs no code from the file. Preparation settings are read from here, never from flags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from voxicon.errors import CheckpointError
+from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
+
+FORMAT = "voxicon-1"
+_KEY = "voxicon"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What travels with the weights; plain data only.
+
+    Attributes:
+        network: Shape of the network.
+        preparation: Settings of `voxicon.prep.PreparationConfig`.
+        inference: ``window`` (three voxel counts) and ``threshold`` (0-1).
+        text_bank: Prompts, encoder and names behind the text vectors.
+        trained: Classes with a training signal; the others have a word but no experience.
+        card: What the weights saw, what they score, where they fail, licence.
+    """
+
+    network: NetworkConfig
+    preparation: Mapping[str, Any]
+    inference: Mapping[str, Any]
+    text_bank: Mapping[str, Any]
+    trained: tuple[str, ...]
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "network": self.network.to_dict(),
+                "preparation": dict(self.preparation),
+                "inference": dict(self.inference),
+                "text_bank": dict(self.text_bank),
+                "trained": list(self.trained),
+                "card": dict(self.card),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str, path: str) -> Metadata:
+        """Read back what `to_json` wrote.
+
+        Raises:
+            CheckpointError: Another format, or a field is missing.
+        """
+        try:
+            values = json.loads(text)
+            if values["format"] != FORMAT:
+                raise CheckpointError(
+                    f"{path}: checkpoint format {values['format']!r}, this version reads {FORMAT!r}; "
+                    "upgrade voxicon or fetch matching weights"
+                )
+            network = values["network"]
+            return cls(
+                network=NetworkConfig(**{**network, "classes": tuple(network["classes"])}),
+                preparation=values["preparation"],
+                inference=values["inference"],
+                text_bank=values["text_bank"],
+                trained=tuple(values["trained"]),
+                card=values["card"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: metadata is damaged ({error!r}); fetch the file again") from error
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network ready to run (evaluation mode) with its metadata and the hash of its file."""
+
+    network: UniversalNetwork
+    metadata: Metadata
+    sha256: str
+
+
+def save_checkpoint(
+    path: Path, network: UniversalNetwork, metadata: Metadata, *, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a checkpoint atomically: the old file stays until the new one is whole.
+
+    Args:
+        path: Ends in ``.safetensors``.
+        network: Its weights and text vectors are stored.
+        metadata: Stored beside them.
+        dtype: Storage type of floating point tensors; float16 halves the file.
+    """
+    tensors = {
+        name: (t.to(dtype) if t.is_floating_point() else t).contiguous().cpu()
+        for name, t in network.state_dict().items()
+    }
+    payload = save(tensors, metadata={_KEY: metadata.to_json()})
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with scratch.open("wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The metadata alone, without reading the weights.
+
+    Raises:
+        CheckpointError: Not a whole safetensors file, or not one of ours.
+    """
+    return _open(path)[0]
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint written by `save_checkpoint`; weights come back as float32.
+
+    Raises:
+        CheckpointError: Missing, damaged, of another format, or its tensors do not fit its configuration.
+    """
+    metadata, tensors = _open(path, with_tensors=True)
+    network = build_network(metadata.network)
+    fill_network(network, tensors, str(path.name))
+    return Checkpoint(network.eval(), metadata, file_sha256(path))
+
+
+def fill_network(network: UniversalNetwork, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Copy tensors into a network, every one of them and nothing else.
+
+    Raises:
+        CheckpointError: A tensor is missing, left over, or of the wrong shape.
+    """
+    expected = network.state_dict()
+    missing, unknown = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    wrong = [k for k in expected.keys() & tensors.keys() if expected[k].shape != tensors[k].shape]
+    for what, keys in (("lack", missing), ("have unknown", unknown), ("have the wrong shape for", wrong)):
+        if keys:
+            shown = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            raise CheckpointError(f"{name}: the weights {what} {shown}; they belong to another network")
+    network.load_state_dict({k: t.to(expected[k].dtype) for k, t in tensors.items()})
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open(path: Path, *, with_tensors: bool = False) -> tuple[Metadata, dict[str, Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; 'voxicon weights info' lists what is installed")
+    try:
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {k: file.get_tensor(k) for k in file.keys()} if with_tensors and text else {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path.name}: not a whole safetensors file ({error}); fetch it again, or convert a .pth "
+            "with 'voxicon weights convert'"
+        ) from error
+    if text is None:
+        raise CheckpointError(
+            f"{path.name}: a safetensors file, but not a voxicon checkpoint (no {_KEY!r} metadata); "
+            "convert the original weights with 'voxicon weights convert'"
+        )
+    return Metadata.from_json(text, path.name), tensors

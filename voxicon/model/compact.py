@@ -1,0 +1,80 @@
+"""A small, fast 3-D U-Net for laptops: few channels where voxels are many.
+
+Most of a full-resolution U-Net's time goes into its finest level. Here that level has 16 channels and
+one convolution on the way in and one on the way out; depth is spent where it is cheap.
+Convolutions downsample by stride, upsampling is trilinear followed by a convolution.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_SLOPE = 0.01
+
+
+class _ConvBlock(nn.Module):
+    """Convolution, instance norm, leaky ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
+        self.norm = nn.InstanceNorm3d(channels_out, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.leaky_relu(self.norm(self.conv(x)), _SLOPE)
+
+
+class _ResidualBlock(nn.Module):
+    """Two convolutions around a shortcut; the first may downsample."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first = _ConvBlock(channels_in, channels_out, stride)
+        self.conv = nn.Conv3d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.norm = nn.InstanceNorm3d(channels_out, affine=True)
+        self.shortcut = nn.Conv3d(channels_in, channels_out, 1, bias=False)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Pooling before a 1×1×1 convolution costs an eighth of the reverse and sees every voxel.
+        skipped = functional.avg_pool3d(x, self.stride) if self.stride > 1 else x
+        return functional.leaky_relu(self.norm(self.conv(self.first(x))) + self.shortcut(skipped), _SLOPE)
+
+
+class CompactUNet(nn.Module):
+    """Encoder with one residual block per level, decoder with one convolution block per level.
+
+    Args:
+        channels: Channels per level, finest first, each a multiple of 16. Inputs must be multiples of
+            2 ** (levels - 1) along each axis.
+
+    Attributes:
+        bottleneck_channels: Channels of the deepest map.
+        decoder_channels: Channels of the last decoder map.
+        size_multiple: Inputs must be a multiple of this along each axis.
+    """
+
+    def __init__(self, channels: tuple[int, ...] = (16, 32, 64, 128, 192)) -> None:
+        super().__init__()
+        self.stem = _ConvBlock(1, channels[0])
+        levels = list(zip(channels[:-1], channels[1:], strict=True))
+        self.down = nn.ModuleList(_ResidualBlock(fine, coarse, stride=2) for fine, coarse in levels)
+        self.lift = nn.ModuleList(nn.Conv3d(coarse, fine, 1, bias=False) for fine, coarse in reversed(levels))
+        self.up = nn.ModuleList(_ConvBlock(2 * fine, fine) for fine, _ in reversed(levels))
+        self.bottleneck_channels = channels[-1]
+        self.decoder_channels = channels[0]
+        self.size_multiple = 2 ** len(levels)
+
+    def forward(self, image_B1XYZ: Tensor) -> tuple[Tensor, Tensor]:
+        """Deepest map (B, C, x, y, z) and last decoder map (B, C, X, Y, Z)."""
+        skips = [self.stem(image_B1XYZ)]
+        for block in self.down:
+            skips.append(block(skips[-1]))
+        bottleneck = x = skips.pop()
+        for lift, block in zip(self.lift, self.up, strict=True):
+            skip = skips.pop()
+            lifted = functional.interpolate(lift(x), size=skip.shape[2:], mode="trilinear", align_corners=False)
+            x = block(torch.cat([skip, lifted], dim=1))
+        return bottleneck, x

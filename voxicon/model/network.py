@@ -1,0 +1,152 @@
+"""The universal network: a backbone, a text-driven head, and the bank of words it answers to.
+
+Input is an image (B, 1, X, Y, Z) in [0, 1]; output is one logit map per word, (B, N, X, Y, Z).
+This module knows no file, no organ and no dataset: words are vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from voxicon.errors import CheckpointError
+from voxicon.model.head import TextDrivenHead
+
+
+class Backbone(Protocol):
+    """What the head needs from an image network."""
+
+    bottleneck_channels: int
+    """Channels of the deepest map, a multiple of 16."""
+    decoder_channels: int
+    """Channels of the last decoder map, a multiple of 16."""
+    size_multiple: int
+    """Inputs must be a multiple of this along each axis."""
+
+    def __call__(self, image_B1XYZ: Tensor) -> tuple[Tensor, Tensor]:
+        """Deepest map (B, C, x, y, z) and last decoder map (B, C, X, Y, Z)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """All that is needed to build a network of the right shape, before any weight is known."""
+
+    backbone: str
+    """One of `BACKBONES`."""
+    classes: tuple[str, ...]
+    """Names of the words, in the order of the text vectors."""
+    embedding_size: int
+    """Length of a text vector."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the backbone's constructor."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a checkpoint's metadata."""
+        return {**asdict(self), "classes": list(self.classes), "options": dict(self.options)}
+
+
+class UniversalNetwork(nn.Module):
+    """Backbone and text-driven head; calling it gives logits for all of its words.
+
+    Args:
+        backbone: Gives features at the deepest and at the finest level and reports their channels.
+        head: Built for those channels.
+        text_vectors: (N, E) float, one per class, kept as a buffer and never trained.
+        classes: N names in the order of the vectors.
+    """
+
+    text_vectors: Tensor
+
+    def __init__(
+        self, backbone: nn.Module, head: TextDrivenHead, text_vectors: Tensor, classes: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.register_buffer("text_vectors", text_vectors)
+        self.classes = classes
+
+    @property
+    def size_multiple(self) -> int:
+        """Images must be a multiple of this along each axis."""
+        return cast(Backbone, self.backbone).size_multiple
+
+    def text_of(self, classes: tuple[str, ...] | None) -> Tensor:
+        """Vectors (N, E) of some classes in the order asked, or of all.
+
+        Raises:
+            CheckpointError: A class this network has no vector for.
+        """
+        if classes is None:
+            return self.text_vectors
+        missing = [name for name in classes if name not in self.classes]
+        if missing:
+            raise CheckpointError(
+                f"these weights have no word for {', '.join(missing)}; they know: {', '.join(self.classes)}"
+            )
+        return self.text_vectors[[self.classes.index(name) for name in classes]]
+
+    def encode(self, image_B1XYZ: Tensor, text_NE: Tensor) -> tuple[Tensor, Tensor]:
+        """The shared 8-channel map (B, 8, X, Y, Z) and class parameters (B, N, 153).
+
+        All that is expensive happens here, once for all classes; `head.decode` turns the two into logits.
+        """
+        bottleneck, decoded = self.backbone(image_B1XYZ)
+        return self.head.shared_map(decoded), self.head.class_parameters(bottleneck, text_NE)
+
+    def forward(self, image_B1XYZ: Tensor, classes: tuple[str, ...] | None = None) -> Tensor:
+        """Logits (B, N, X, Y, Z) for the classes asked for, all of them by default."""
+        return self.head.decode(*self.encode(image_B1XYZ, self.text_of(classes)))
+
+
+def _compact(options: Mapping[str, Any]) -> nn.Module:
+    from voxicon.model.compact import CompactUNet
+
+    return CompactUNet(tuple(options.get("channels", (16, 32, 64, 128, 192))))
+
+
+def _unet(options: Mapping[str, Any]) -> nn.Module:
+    from voxicon.model.unet import GenesisUNet
+
+    return GenesisUNet(**options)
+
+
+def _swin_unetr(options: Mapping[str, Any]) -> nn.Module:
+    from voxicon.model.swin import SwinUNETRFeatures
+
+    return SwinUNETRFeatures(**options)
+
+
+BACKBONES: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
+    "compact": _compact,
+    "unet": _unet,
+    "swin_unetr": _swin_unetr,
+}
+"""Name → builder. Imports wait until a backbone is asked for: MONAI alone takes seconds to import."""
+
+
+def build_network(config: NetworkConfig, text_vectors: Tensor | None = None) -> UniversalNetwork:
+    """A network of the configured shape with fresh weights.
+
+    Args:
+        config: Shape.
+        text_vectors: (N, E) for the config's classes; zeros when left out (a checkpoint fills them).
+
+    Raises:
+        CheckpointError: Unknown backbone, or vectors that do not fit the config.
+    """
+    if config.backbone not in BACKBONES:
+        raise CheckpointError(f"unknown backbone {config.backbone!r}; known: {', '.join(BACKBONES)}")
+    backbone = BACKBONES[config.backbone](config.options)
+    features = cast(Backbone, backbone)
+    shape = (len(config.classes), config.embedding_size)
+    vectors = torch.zeros(shape) if text_vectors is None else text_vectors.detach().clone().float()
+    if tuple(vectors.shape) != shape:
+        raise CheckpointError(f"text vectors have shape {tuple(vectors.shape)}, the configuration says {shape}")
+    head = TextDrivenHead(features.bottleneck_channels, features.decoder_channels, config.embedding_size)
+    return UniversalNetwork(backbone, head, vectors, config.classes)
