@@ -1,0 +1,1 @@
+"""Partially labelled datasets: what each one annotates, in our words."""

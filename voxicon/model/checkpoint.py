@@ -170,7 +170,7 @@ def _open(path: Path, *, with_tensors: bool = False) -> tuple[Metadata, dict[str
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; 'voxicon weights info' lists what is installed")
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
             tensors = {k: file.get_tensor(k) for k in file.keys()} if with_tensors and text else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:

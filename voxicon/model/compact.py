@@ -7,6 +7,8 @@ Convolutions downsample by stride, upsampling is trilinear followed by a convolu
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -59,7 +61,7 @@ class CompactUNet(nn.Module):
     def __init__(self, channels: tuple[int, ...] = (16, 32, 64, 128, 192)) -> None:
         super().__init__()
         self.stem = _ConvBlock(1, channels[0])
-        levels = list(zip(channels[:-1], channels[1:], strict=True))
+        levels = list(pairwise(channels))
         self.down = nn.ModuleList(_ResidualBlock(fine, coarse, stride=2) for fine, coarse in levels)
         self.lift = nn.ModuleList(nn.Conv3d(coarse, fine, 1, bias=False) for fine, coarse in reversed(levels))
         self.up = nn.ModuleList(_ConvBlock(2 * fine, fine) for fine, _ in reversed(levels))

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 HIDDEN = 8
@@ -109,6 +110,7 @@ class _Decode(torch.autograd.Function):
         return logits_BNV
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         (gradient_BNV,) = gradients
         map_B8V, parameters_BNP = ctx.saved_tensors
@@ -137,9 +139,8 @@ def _blocks(n_classes: int, n_voxels: int) -> Iterator[tuple[slice, slice]]:
 def _decode_block(map_B8V: Tensor, parameters_BNP: Tensor) -> Tensor:
     """Run the class networks on a block of voxels, (B, N, V)."""
     n_batch, n_classes, _ = parameters_BNP.shape
-    w1, w2, w3, b1, b2, b3 = parameters_BNP.split(
-        [HIDDEN * HIDDEN, HIDDEN * HIDDEN, HIDDEN, HIDDEN, HIDDEN, 1], dim=2
-    )
+    sizes = [HIDDEN * HIDDEN, HIDDEN * HIDDEN, HIDDEN, HIDDEN, HIDDEN, 1]
+    w1, w2, w3, b1, b2, b3 = torch.split(parameters_BNP, sizes, dim=2)
     # All classes read the same map, so layer 1 is one product with their rows stacked.
     hidden = torch.baddbmm(b1.reshape(n_batch, -1, 1), w1.reshape(n_batch, -1, HIDDEN), map_B8V)
     hidden = functional.relu(hidden).reshape(n_batch * n_classes, HIDDEN, -1)

@@ -96,6 +96,8 @@ class UniversalNetwork(nn.Module):
 
         All that is expensive happens here, once for all classes; `head.decode` turns the two into logits.
         """
+        axes, multiple = tuple(image_B1XYZ.shape[2:]), self.size_multiple
+        assert all(n % multiple == 0 for n in axes), f"an image of {axes} voxels; axes must be multiples of {multiple}"
         bottleneck, decoded = self.backbone(image_B1XYZ)
         return self.head.shared_map(decoded), self.head.class_parameters(bottleneck, text_NE)
 
@@ -107,7 +109,7 @@ class UniversalNetwork(nn.Module):
 def _compact(options: Mapping[str, Any]) -> nn.Module:
     from voxicon.model.compact import CompactUNet
 
-    return CompactUNet(tuple(options.get("channels", (16, 32, 64, 128, 192))))
+    return CompactUNet(**options)
 
 
 def _unet(options: Mapping[str, Any]) -> nn.Module:
@@ -138,15 +140,22 @@ def build_network(config: NetworkConfig, text_vectors: Tensor | None = None) -> 
         text_vectors: (N, E) for the config's classes; zeros when left out (a checkpoint fills them).
 
     Raises:
-        CheckpointError: Unknown backbone, or vectors that do not fit the config.
+        CheckpointError: Unknown backbone, options it does not have or cannot take, or vectors that do not
+            fit the config.
     """
     if config.backbone not in BACKBONES:
         raise CheckpointError(f"unknown backbone {config.backbone!r}; known: {', '.join(BACKBONES)}")
-    backbone = BACKBONES[config.backbone](config.options)
-    features = cast(Backbone, backbone)
     shape = (len(config.classes), config.embedding_size)
     vectors = torch.zeros(shape) if text_vectors is None else text_vectors.detach().clone().float()
     if tuple(vectors.shape) != shape:
         raise CheckpointError(f"text vectors have shape {tuple(vectors.shape)}, the configuration says {shape}")
-    head = TextDrivenHead(features.bottleneck_channels, features.decoder_channels, config.embedding_size)
+    try:
+        backbone = BACKBONES[config.backbone](config.options)
+        features = cast(Backbone, backbone)
+        head = TextDrivenHead(features.bottleneck_channels, features.decoder_channels, config.embedding_size)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"cannot build backbone {config.backbone!r} with options {dict(config.options)} ({error}); "
+            "the configuration is damaged or of another version"
+        ) from error
     return UniversalNetwork(backbone, head, vectors, config.classes)

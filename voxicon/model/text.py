@@ -24,8 +24,8 @@ TEMPLATES = {
 """Prompt templates. Source: Liu et al., ICCV 2023, ablation of prompts; V1 and V2 scored best."""
 
 VECTOR_NORM = 9.0
-"""Length given to normalised vectors: the middle of the original bank's 8.1-9.6, so that a head
-initialised the usual way sees inputs of the usual size."""
+"""Length given to normalized vectors: the middle of the original bank's 8.1-9.6, so that a head
+initialized the usual way sees inputs of the usual size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,18 +63,25 @@ def make_bank(
 
     Args:
         wordings: Canonical name → wording that fills the template, such as ``left kidney``.
-        encoder: ``minilm`` (384-dim, offline, extra ``[text]``), ``onehot`` or ``random`` (512-dim, seeded by the word).
+        encoder: ``minilm`` (384-dim, offline, extra ``[text]``), ``onehot``, or ``random`` (512-dim, seeded by
+            the prompt).
         template: A key of `TEMPLATES` or a sentence with ``{}``.
         center: Take away the mean vector and rescale: sentences that differ in one word are nearly
             parallel (left/right kidney: cosine 0.9 and more), and what they share says nothing.
 
     Raises:
-        ConfigError: Unknown encoder or template, or the encoder's package is not installed.
+        ConfigError: Unknown encoder or template, no class or two with the same wording, or the encoder's
+            package is not installed.
     """
     sentence = TEMPLATES.get(template, template)
     if "{}" not in sentence:
         raise ConfigError(f"template {template!r} is neither one of {', '.join(TEMPLATES)} nor a sentence with {{}}")
-    prompts = tuple(sentence.format(wording) for wording in wordings.values())
+    # Not str.format: a wording or a template may hold other braces.
+    prompts = tuple(sentence.replace("{}", wording) for wording in wordings.values())
+    if len(set(prompts)) < max(len(prompts), 1):
+        raise ConfigError(
+            "two classes have the same wording, or there is none; words that are equal find the same mask"
+        )
     vectors = _encode(encoder, prompts)
     if center and len(prompts) > 1:
         vectors = vectors - vectors.mean(axis=0)

@@ -1,0 +1,1 @@
+"""From partly labelled scans to weights."""

@@ -1,0 +1,157 @@
+"""Values and masks from one grid to another.
+
+Two routes give the same answer. When both grids run along the RAS axes, interpolation separates into
+one small matrix per axis: three dense products, which a CPU does near its peak. An oblique or sheared
+grid takes the general route through its affine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from voxicon.core.geometry import Geometry
+
+Floats = NDArray[np.float32]
+
+_SLAB_VOXELS = 1 << 24
+"""Voxels of the target computed at once on the general route: 64 MB of float32."""
+
+
+def interpolation_matrix(n_source: int, positions: NDArray[np.float64], support: float = 1.0) -> Floats:
+    """Weights that interpolate linearly at fractional positions, (len(positions), n_source).
+
+    Args:
+        n_source: Samples along the source axis.
+        positions: Fractional source indices; beyond the ends the last sample is repeated.
+        support: Half width of the triangle filter in source samples. 1 is linear interpolation; more
+            averages, which is what sampling coarser than the source needs against aliasing.
+
+    Returns:
+        Rows sum to 1.
+    """
+    clipped = np.clip(positions, 0, n_source - 1)
+    distance = np.abs(clipped[:, None] - np.arange(n_source)[None])
+    weights = np.clip(1 - distance / max(support, 1.0), 0, None)
+    matrix: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return matrix
+
+
+def apply_matrices(values: NDArray[Any], matrices: tuple[Floats, Floats, Floats]) -> Floats:
+    """Multiply a (X, Y, Z) array by one (new, old) matrix per axis; float32 result."""
+    along_x, along_y, along_z = matrices
+    array = np.ascontiguousarray(values, dtype=np.float32)
+    # The axis that shrinks most goes first, so that the later products are small.
+    order = sorted(range(3), key=lambda axis: matrices[axis].shape[0] / matrices[axis].shape[1])
+    for axis in order:
+        if axis == 0:
+            array = (along_x @ array.reshape(array.shape[0], -1)).reshape(-1, *array.shape[1:])
+        elif axis == 1:
+            array = np.matmul(along_y, array)
+        else:
+            array = np.matmul(array, along_z.T)
+    return array
+
+
+def resample_values(
+    values: NDArray[Any], source: Geometry, target: Geometry, *, antialias: bool, outside: float
+) -> Floats:
+    """Values of a scan on another grid, by (triangle-filtered) linear interpolation.
+
+    Args:
+        values: (X, Y, Z) on `source`.
+        source: Grid of the values.
+        target: Grid wanted; must run along the RAS axes.
+        antialias: Average over the footprint of a coarser target voxel instead of sampling one point.
+        outside: Value where the target leaves the source by more than half a voxel (oblique grids only;
+            aligned ones repeat the border, which they leave by less than half a voxel).
+
+    Returns:
+        (X, Y, Z) float32 on `target`.
+    """
+    ratios = np.array(target.spacing_mm) / _spacing_along_ras(source)
+    supports = np.maximum(ratios, 1.0) if antialias else np.ones(3)
+    if source.is_aligned:
+        turned, aligned = to_ras_order(values, source)
+        positions = axis_positions(aligned, target)
+        matrices = tuple(
+            interpolation_matrix(aligned.shape[axis], positions[axis], supports[axis]) for axis in range(3)
+        )
+        return apply_matrices(turned, matrices)
+    if antialias:
+        # Gaussian with the triangle's variance: half width h has variance h²/6; linear has 1/6 already.
+        order = [axis for axis, _ in source.axis_order]
+        sigma = [0.0, 0.0, 0.0]
+        for world, axis in enumerate(order):
+            sigma[axis] = float(np.sqrt((supports[world] ** 2 - 1) / 6))
+        values = ndimage.gaussian_filter(np.asarray(values, dtype=np.float32), sigma, mode="nearest")
+    return sample_values(values, source, target, outside)
+
+
+def sample_values(values: NDArray[Any], source: Geometry, target: Geometry, outside: float) -> Floats:
+    """Linear interpolation through the affines, whatever their directions; float32 on `target`.
+
+    Args:
+        values: (X, Y, Z) on `source`.
+        source: Grid of the values.
+        target: Grid wanted.
+        outside: Value beyond the source's outermost voxel centres.
+    """
+    result = np.empty(target.shape, dtype=np.float32)
+    between = np.linalg.solve(source.affine, target.affine)
+    data = np.asarray(values, dtype=np.float32)
+    depth = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
+    for first in range(0, target.shape[0], depth):
+        slab = result[first : first + depth]
+        offset = between[:3, 3] + between[:3, 0] * first
+        ndimage.affine_transform(
+            data, between[:3, :3], offset, output_shape=slab.shape, output=slab, order=1,
+            mode="grid-constant", cval=outside,
+        )  # fmt: skip
+    return result
+
+
+def to_ras_order(values: NDArray[Any], geometry: Geometry) -> tuple[NDArray[Any], Geometry]:
+    """A view with axes permuted and flipped so that they run toward R, A, S, and its geometry.
+
+    No value is copied or changed; `from_ras_order` is the exact inverse.
+    """
+    order = [axis for axis, _ in geometry.axis_order]
+    turned = values.transpose(order)
+    affine = np.eye(4)
+    affine[:3, :3] = geometry.affine[:3, order]
+    start = np.zeros(3)
+    flips: list[slice] = []
+    for axis, backwards in geometry.axis_order:
+        flips.append(slice(None, None, -1 if backwards else 1))
+        start[axis] = geometry.shape[axis] - 1 if backwards else 0
+    for world, (_, backwards) in enumerate(geometry.axis_order):
+        if backwards:
+            affine[:3, world] *= -1
+    affine[:3, 3] = geometry.to_world(start)
+    turned = turned[tuple(flips)]
+    x, y, z = turned.shape
+    return turned, Geometry((x, y, z), affine)
+
+
+def from_ras_order(values: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
+    """Undo `to_ras_order`: a view in the voxel order of `geometry`."""
+    flips = tuple(slice(None, None, -1 if backwards else 1) for _, backwards in geometry.axis_order)
+    return values[flips].transpose(np.argsort([axis for axis, _ in geometry.axis_order]))
+
+
+def axis_positions(source: Geometry, target: Geometry) -> list[NDArray[np.float64]]:
+    """Fractional source index of every target index, per axis; both grids aligned and in RAS order."""
+    positions = []
+    for axis in range(3):
+        step = target.affine[axis, axis] / source.affine[axis, axis]
+        start = (target.affine[axis, 3] - source.affine[axis, 3]) / source.affine[axis, axis]
+        positions.append(start + step * np.arange(target.shape[axis]))
+    return positions
+
+
+def _spacing_along_ras(geometry: Geometry) -> NDArray[np.float64]:
+    return np.array([geometry.spacing_mm[axis] for axis, _ in geometry.axis_order])

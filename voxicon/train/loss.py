@@ -1,0 +1,45 @@
+"""Dice and binary cross-entropy over what is known, and nothing else.
+
+The loss sees tensors only, never a name: which classes count comes in as `known_BN`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SMOOTH = 1.0
+"""Added to the Dice denominator, in voxels. Source: the original's per-volume binary Dice loss."""
+
+
+def partial_label_loss(logits_BNV: Tensor, target_BNV: Tensor, known_BN: Tensor) -> Tensor:
+    """Mean over known (scan, class) pairs of binary cross-entropy plus one minus Dice.
+
+    - Unknown pairs never enter the computation: the gradient at their logits is exactly zero.
+    - Known and empty is negative: cross-entropy pushes the logits down. The Dice term of an empty
+      target is left out, because it is blind to where the false positives are.
+    - Nothing known at all gives a loss of zero with zero gradients.
+
+    Args:
+        logits_BNV: (B, N, ...) any float type; computed in float32.
+        target_BNV: Same shape, 0 or 1 (bool or float). Ignored at unknown pairs.
+        known_BN: (B, N) bool.
+
+    Returns:
+        A float32 scalar.
+    """
+    if not known_BN.any():
+        return (logits_BNV * 0).float().sum()
+    # Indexing copies; when everything is known a view will do.
+    everything = bool(known_BN.all())
+    logits_KV = (logits_BNV.flatten(0, 1) if everything else logits_BNV[known_BN]).flatten(1).float()
+    target_KV = (target_BNV.flatten(0, 1) if everything else target_BNV[known_BN]).flatten(1).float()
+    cross_entropy_K = functional.binary_cross_entropy_with_logits(logits_KV, target_KV, reduction="none").mean(1)
+    probability_KV = logits_KV.sigmoid()
+    overlap_K = (probability_KV * target_KV).sum(1)
+    size_K = target_KV.sum(1)
+    dice_K = 2 * overlap_K / (probability_KV.sum(1) + size_K + SMOOTH)
+    present_K = size_K > 0
+    dice_loss_K = torch.where(present_K, 1 - dice_K, torch.zeros_like(dice_K))
+    return (cross_entropy_K + dice_loss_K).mean()
