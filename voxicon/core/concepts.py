@@ -102,9 +102,7 @@ class Vocabulary:
             for word in (concept.name, concept.display_name, concept.original, *concept.aliases):
                 known = self._by_word.setdefault(_normal(word), concept)
                 if known is not concept:
-                    raise UnknownClass(
-                        f"vocabulary: {word!r} names both {known.name} and {concept.name}; one must go"
-                    )
+                    raise UnknownClass(f"vocabulary: {word!r} names both {known.name} and {concept.name}; one must go")
 
     @classmethod
     def default(cls) -> Vocabulary:

@@ -100,12 +100,14 @@ class Geometry:
     def to_world(self, index: ArrayLike) -> NDArray[np.float64]:
         """RAS mm of voxel indices (..., 3); index 0 is the centre of the first voxel."""
         points = np.asarray(index, dtype=np.float64)
-        return points @ self.affine[:3, :3].T + self.affine[:3, 3]
+        world: NDArray[np.float64] = points @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return world
 
     def to_index(self, world_mm: ArrayLike) -> NDArray[np.float64]:
         """Fractional voxel indices of RAS points in mm, (..., 3)."""
         points = np.asarray(world_mm, dtype=np.float64) - self.affine[:3, 3]
-        return np.linalg.solve(self.affine[:3, :3], points[..., None])[..., 0]
+        index: NDArray[np.float64] = np.linalg.solve(self.affine[:3, :3], points[..., None])[..., 0].astype(np.float64)
+        return index
 
     def corners_mm(self) -> NDArray[np.float64]:
         """RAS mm of the eight outer voxel centres, (8, 3)."""

@@ -69,9 +69,7 @@ class MaskSet(Mapping[str, NDArray[np.bool_]]):
         try:
             index = self.names.index(name)
         except ValueError:
-            raise UnknownClass(
-                f"no mask named {name!r} here; there are: {', '.join(self.names) or 'none'}"
-            ) from None
+            raise UnknownClass(f"no mask named {name!r} here; there are: {', '.join(self.names) or 'none'}") from None
         return index // BITS_PER_WORD, np.uint32(1 << (index % BITS_PER_WORD))
 
     def __getitem__(self, name: str) -> NDArray[np.bool_]:
@@ -81,7 +79,8 @@ class MaskSet(Mapping[str, NDArray[np.bool_]]):
             UnknownClass: No class of that name.
         """
         word, bit = self._locate(name)
-        return (self.words[word] & bit) != 0
+        found: NDArray[np.bool_] = (self.words[word] & bit) != 0
+        return found
 
     def set(self, name: str, mask: NDArray[np.bool_]) -> None:
         """Replace one class in place by a boolean array of the grid's shape."""

@@ -123,7 +123,7 @@ def _dangling(card: DatasetCard) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def _line_of(node: Any, place: tuple[str, ...]) -> int:
     """Line of the deepest part of a path that exists in a YAML document; 1-based."""
-    line = node.start_mark.line + 1
+    line: int = node.start_mark.line + 1
     for part in place:
         if isinstance(node, yaml.MappingNode):
             pairs = [(key, value) for key, value in node.value if key.value == part]

@@ -1,0 +1,1 @@
+"""From a prepared scan to masks: windows, streaming prediction, cleanup."""

@@ -30,11 +30,8 @@ from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.errors import ConfigError
 from voxicon.infer.cleanup_original import clean_original
-from voxicon.infer.components import Box, Mask, components, crop, joint_box, largest, put, sizable
+from voxicon.infer.components import SIZABLE_FRACTION, Box, Mask, components, crop, joint_box, largest, put, sizable
 from voxicon.infer.lungs import separate_lungs
-
-SIZABLE_FRACTION = 0.1
-"""Share of the largest component that a component needs to stay. Own choice: bowel loops pass, crumbs do not."""
 
 INSIDE_MARGIN_MM = 3.0
 """How far a lesion may reach out of its organ. Own choice: two voxels of 1.5 mm, as the original allows."""
@@ -127,7 +124,7 @@ def _largest(work: _Work, name: str, of: tuple[str, ...]) -> str | None:
 
 def _sizable(work: _Work, name: str, of: tuple[str, ...]) -> str | None:
     box = work.boxes[name]
-    kept = sizable(crop(work.masks, name, box), SIZABLE_FRACTION)
+    kept = sizable(crop(work.masks, name, box))
     return work.restrict(name, box, kept, f"in components below {SIZABLE_FRACTION:.0%} of the largest")
 
 

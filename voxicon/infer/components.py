@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import cc3d
 import numpy as np
@@ -19,8 +19,11 @@ from voxicon.core.masks import BITS_PER_WORD, MaskSet
 Box = tuple[slice, slice, slice]
 Mask = NDArray[np.bool_]
 
-CONNECTIVITY = 26
+CONNECTIVITY: Final = 26
 """Faces, edges and corners join voxels. Source: the original cleanup, so sizes can be compared."""
+
+SIZABLE_FRACTION = 0.1
+"""Share of the largest piece below which a piece is a crumb. Own choice: a bowel loop is more, noise is less."""
 
 
 @dataclass(frozen=True)
@@ -41,30 +44,23 @@ class Components:
 
     def ranked(self, count: int) -> tuple[int, ...]:
         """Numbers of the `count` largest pieces; of equal ones that whose first voxel (C order) comes first."""
+        # The labeling numbers pieces by their first voxel; a stable sort keeps that order among equals.
         order = np.argsort(-self.sizes[1:], kind="stable") + 1
-        if not len(order):
-            return ()
-        smallest = self.sizes[order[:count][-1]]
-        chosen = [int(n) for n in order[: np.count_nonzero(self.sizes[1:] >= smallest)]]
-        if len(set(self.sizes[chosen].tolist())) < len(chosen):
-            chosen.sort(key=lambda n: (-int(self.sizes[n]), self._first_voxel(n)))
-        return tuple(chosen[:count])
-
-    def _first_voxel(self, number: int) -> tuple[int, ...]:
-        box = self.boxes[number]
-        inside = np.unravel_index(int(np.argmax(self.labels[box] == number)), self.labels[box].shape)
-        return tuple(int(i) + cut.start for i, cut in zip(inside, box, strict=True))
+        return tuple(int(number) for number in order[:count])
 
     def pick(self, numbers: Iterable[int]) -> Mask:
         """The union of some pieces; no number gives an empty mask."""
         wanted = np.zeros(len(self.sizes), dtype=bool)
         wanted[list(numbers)] = True
-        return wanted[self.labels]
+        picked: Mask = wanted[self.labels]
+        return picked
 
 
 def components(mask: Mask) -> Components:
     """The pieces of a mask of shape (X, Y, Z); an empty mask has none."""
-    labels = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=CONNECTIVITY)
+    # As bytes: on booleans, version 4.1.1 raises "maximum length exception" for some masks one voxel thin.
+    as_bytes = np.ascontiguousarray(mask).view(np.uint8)
+    labels = cc3d.connected_components(as_bytes, connectivity=CONNECTIVITY, return_N=False)
     found = cc3d.statistics(labels)
     sizes = found["voxel_counts"].astype(np.int64)
     sizes[0] = 0
@@ -77,16 +73,17 @@ def largest(mask: Mask, count: int = 1) -> Mask:
     return parts.pick(parts.ranked(count))
 
 
-def sizable(mask: Mask, fraction: float) -> Mask:
-    """The pieces that have at least `fraction` of the voxels of the largest one."""
+def sizable(mask: Mask) -> Mask:
+    """The pieces that have at least `SIZABLE_FRACTION` of the voxels of the largest one."""
     parts = components(mask)
-    return parts.pick(np.flatnonzero((parts.sizes > 0) & (parts.sizes >= fraction * parts.sizes.max())))
+    return parts.pick(np.flatnonzero((parts.sizes > 0) & (parts.sizes >= SIZABLE_FRACTION * parts.sizes.max())))
 
 
 def crop(masks: MaskSet, name: str, box: Box) -> Mask:
     """A fresh boolean array of one class inside a box, without unpacking the whole scan."""
     word, bit = _locate(masks, name)
-    return (masks.words[word][box] & bit) != 0
+    mask: Mask = (masks.words[word][box] & bit) != 0
+    return mask
 
 
 def put(masks: MaskSet, name: str, box: Box, mask: Mask) -> None:

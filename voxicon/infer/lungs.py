@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from voxicon.core.geometry import Geometry
-from voxicon.infer.components import Components, Mask, components, joint_box, sizable
-
-CRUMB_FRACTION = 0.1
-"""Pieces smaller than this share of the lung's largest piece are removed. Own choice, as for tubes."""
+from voxicon.infer.components import SIZABLE_FRACTION, Components, Mask, components, joint_box, sizable
 
 _NEAR_MM = 10.0
 """First guess how far a voxel claimed by both lungs lies from one of them; doubled until it holds."""
@@ -28,7 +25,7 @@ def separate_lungs(right: Mask, left: Mask, geometry: Geometry) -> tuple[Mask, M
        two largest pieces side by side are taken as the lungs; a lung that has next to no voxels of its own
        keeps its claim; two claims that are the same single piece stay as they are.
     2. A piece that lies on the other lung's side of the mid-line and touches the other lung changes its name.
-    3. Pieces below `CRUMB_FRACTION` of the lung's largest are removed.
+    3. Pieces below `SIZABLE_FRACTION` of the lung's largest are removed.
 
     Args:
         right: (X, Y, Z) bool on a grid whose directions are those of `geometry`; may be empty.
@@ -39,7 +36,7 @@ def separate_lungs(right: Mask, left: Mask, geometry: Geometry) -> tuple[Mask, M
         Right and left; a lung is empty only if it came in empty. No voxel is set that neither had.
     """
     if not (right.any() and left.any()):
-        return sizable(right, CRUMB_FRACTION), sizable(left, CRUMB_FRACTION)
+        return sizable(right), sizable(left)
     both = right & left
     if both.any():
         shared = _share(right, left, both, geometry)
@@ -47,7 +44,7 @@ def separate_lungs(right: Mask, left: Mask, geometry: Geometry) -> tuple[Mask, M
             return right, left
         right, left = shared
     right, left = _rename_strays(right, left, geometry)
-    return sizable(right, CRUMB_FRACTION), sizable(left, CRUMB_FRACTION)
+    return sizable(right), sizable(left)
 
 
 def _share(right: Mask, left: Mask, both: Mask, geometry: Geometry) -> tuple[Mask, Mask] | None:
@@ -57,8 +54,8 @@ def _share(right: Mask, left: Mask, both: Mask, geometry: Geometry) -> tuple[Mas
         sides = _two_sides(right | left, geometry)
         if sides is not None:
             return _by_distance(right | left, *sides, geometry)
-    right_is_clear = n_right - n_both >= CRUMB_FRACTION * n_right
-    left_is_clear = n_left - n_both >= CRUMB_FRACTION * n_left
+    right_is_clear = n_right - n_both >= SIZABLE_FRACTION * n_right
+    left_is_clear = n_left - n_both >= SIZABLE_FRACTION * n_left
     if right_is_clear and left_is_clear:
         return _by_distance(right | left, right & ~both, left & ~both, geometry)
     if left_is_clear:
@@ -72,7 +69,7 @@ def _two_sides(lungs: Mask, geometry: Geometry) -> tuple[Mask, Mask] | None:
     """The right and the left of two large pieces that lie beside, not above, each other; or None."""
     parts = components(lungs)
     pair = parts.ranked(2)
-    if len(pair) < 2 or parts.sizes[pair[1]] < CRUMB_FRACTION * parts.sizes[pair[0]]:
+    if len(pair) < 2 or parts.sizes[pair[1]] < SIZABLE_FRACTION * parts.sizes[pair[0]]:
         return None
     axis = geometry.axis_order[0][0]
     first, second = (parts.boxes[n][axis] for n in pair)

@@ -146,16 +146,16 @@ def build_network(config: NetworkConfig, text_vectors: Tensor | None = None) -> 
     if config.backbone not in BACKBONES:
         raise CheckpointError(f"unknown backbone {config.backbone!r}; known: {', '.join(BACKBONES)}")
     shape = (len(config.classes), config.embedding_size)
-    vectors = torch.zeros(shape) if text_vectors is None else text_vectors.detach().clone().float()
-    if tuple(vectors.shape) != shape:
-        raise CheckpointError(f"text vectors have shape {tuple(vectors.shape)}, the configuration says {shape}")
     try:
+        vectors = torch.zeros(shape) if text_vectors is None else text_vectors.detach().clone().float()
         backbone = BACKBONES[config.backbone](config.options)
         features = cast(Backbone, backbone)
         head = TextDrivenHead(features.bottleneck_channels, features.decoder_channels, config.embedding_size)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
         raise CheckpointError(
             f"cannot build backbone {config.backbone!r} with options {dict(config.options)} ({error}); "
             "the configuration is damaged or of another version"
         ) from error
+    if tuple(vectors.shape) != shape:
+        raise CheckpointError(f"text vectors have shape {tuple(vectors.shape)}, the configuration says {shape}")
     return UniversalNetwork(backbone, head, vectors, config.classes)

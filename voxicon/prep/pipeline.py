@@ -150,9 +150,7 @@ def crop_geometry(geometry: Geometry, box: tuple[slice, slice, slice]) -> Geomet
     return Geometry((x, y, z), affine)
 
 
-def _box(
-    hu: NDArray[np.float32], grid: Geometry, config: PreparationConfig
-) -> tuple[slice, slice, slice] | None:
+def _box(hu: NDArray[np.float32], grid: Geometry, config: PreparationConfig) -> tuple[slice, slice, slice] | None:
     if config.crop == "none":
         x, y, z = (slice(0, n) for n in hu.shape)
         return x, y, z

@@ -77,10 +77,10 @@ def resample_values(
     if source.is_aligned:
         turned, aligned = to_ras_order(values, source)
         positions = axis_positions(aligned, target)
-        matrices = tuple(
+        along_x, along_y, along_z = (
             interpolation_matrix(aligned.shape[axis], positions[axis], supports[axis]) for axis in range(3)
         )
-        return apply_matrices(turned, matrices)
+        return apply_matrices(turned, (along_x, along_y, along_z))
     if antialias:
         # Gaussian with the triangle's variance: half width h has variance h²/6; linear has 1/6 already.
         order = [axis for axis, _ in source.axis_order]

@@ -58,9 +58,7 @@ def restore_masks(masks: MaskSet, source: Geometry, origin: Source) -> MaskSet:
     return restored
 
 
-def _padded_box(
-    masks: MaskSet, name: str, box: tuple[slice, slice, slice]
-) -> tuple[NDArray[np.float32], Geometry]:
+def _padded_box(masks: MaskSet, name: str, box: tuple[slice, slice, slice]) -> tuple[NDArray[np.float32], Geometry]:
     """One class in its box as 0/1, with a rim of zeros wherever the grid goes on beyond the box.
 
     At the grid's own border there is no rim: what lies beyond was never looked at, so a mask that

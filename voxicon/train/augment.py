@@ -104,7 +104,8 @@ def _rotation(angles: list[Tensor]) -> Tensor:
     about_x = torch.stack([one, nil, nil, nil, cx, -sx, nil, sx, cx]).reshape(3, 3)
     about_y = torch.stack([cy, nil, sy, nil, one, nil, -sy, nil, cy]).reshape(3, 3)
     about_z = torch.stack([cz, -sz, nil, sz, cz, nil, nil, nil, one]).reshape(3, 3)
-    return about_z @ about_y @ about_x
+    rotation: Tensor = about_z @ about_y @ about_x
+    return rotation
 
 
 def warp_values(hu_XYZ: Tensor, warp: Warp) -> Tensor:
@@ -166,7 +167,8 @@ def degrade(hu_XYZ: Tensor, config: AugmentConfig, generator: torch.Generator) -
     hu = hu * contrast + brightness
     noise = config.noise_hu * draw_uniform(generator, 0, 1) ** 2
     hu = hu + noise * torch.randn(hu.shape, generator=generator)
-    return hu[0, 0]
+    degraded: Tensor = hu[0, 0]
+    return degraded
 
 
 def draw_cut(

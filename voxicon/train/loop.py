@@ -198,7 +198,7 @@ class _Log:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def __enter__(self) -> _Log:
         return self

@@ -1,0 +1,108 @@
+"""Augmentations: identities where nothing is drawn, labels that follow the image, left that stays left."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from voxicon.core.volume import AIR_HU
+from voxicon.train.augment import (
+    AugmentConfig,
+    Warp,
+    apply_paint,
+    degrade,
+    draw_cut,
+    draw_paint,
+    draw_warp,
+    warp_labels,
+    warp_values,
+)
+
+STILL = AugmentConfig(
+    rotate_degrees=0, scale=1, elastic_mm=0, repaint=0, noise_hu=0, blur_voxels=0, thick_slices=0, contrast=1,
+    brightness_hu=0, cut=0,
+)  # fmt: skip
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def identity(shape: tuple[int, int, int]) -> Warp:
+    axes = [torch.arange(n, dtype=torch.float32) for n in shape]
+    return Warp(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1))
+
+
+def test_nothing_drawn_changes_nothing() -> None:
+    hu = torch.randn(6, 7, 8, generator=generator()) * 100
+    warp = draw_warp(STILL, generator(), (2.5, 3.0, 3.5), (6, 7, 8), 3.0)
+    assert torch.allclose(warp.index_XYZ3, identity((6, 7, 8)).index_XYZ3, atol=1e-5)
+    assert torch.allclose(warp_values(hu, warp), hu, atol=1e-2)
+    assert torch.allclose(degrade(hu, STILL, generator()), hu, atol=1e-3)
+    assert draw_cut(STILL, generator(), (6, 7, 8)) is None
+
+
+def test_outside_is_air_and_no_class() -> None:
+    hu, labels = torch.zeros(4, 4, 4), torch.ones(4, 4, 4, dtype=torch.int64)
+    far = Warp(identity((4, 4, 4)).index_XYZ3 + 100)
+    assert (warp_values(hu, far) == AIR_HU).all()
+    assert (warp_labels(labels, far) == 0).all()
+
+
+def test_labels_follow_the_image() -> None:
+    hu = torch.full((30, 30, 30), -1000.0)
+    hu[8:22, 10:20, 9:21] = 500.0
+    labels = (hu > 0).long() << 40
+    for seed in range(5):
+        warp = draw_warp(AugmentConfig(), generator(seed), (14.5, 14.5, 14.5), (24, 24, 24), 3.0)
+        image, moved = warp_values(hu, warp) > -250, warp_labels(labels, warp) == 1 << 40
+        # Nearest and linear look-up differ by at most half a voxel at the surface.
+        assert (image == moved).float().mean() > 0.97
+        assert moved.any()
+
+
+def test_warps_never_mirror() -> None:
+    strongest = AugmentConfig(rotate_degrees=20, scale=1.3, elastic_mm=0)
+    for seed in range(20):
+        index = draw_warp(strongest, generator(seed), (0.0, 0.0, 0.0), (3, 3, 3), 3.0).index_XYZ3
+        axes = torch.stack(
+            [index[2, 1, 1] - index[0, 1, 1], index[1, 2, 1] - index[1, 0, 1], index[1, 1, 2] - index[1, 1, 0]]
+        )
+        assert torch.linalg.det(axes) > 0
+
+
+def test_painting_moves_a_structure_to_its_range_and_spares_gas() -> None:
+    structure = torch.zeros(9, 9, 9, dtype=torch.int16)
+    structure[2:7, 2:7, 2:7] = 3
+    hu = torch.full((9, 9, 9), -100.0)
+    hu[2:7, 2:7, 2:7] = 50.0
+    hu[4, 4, 4] = -800.0
+    for seed in range(10):
+        offsets = draw_paint(generator(seed), {3: 50.0}, {3: (100.0, 200.0)}, 4)
+        assert 50 <= offsets[3] <= 150
+        assert (offsets[:3] == 0).all()
+        painted = apply_paint(hu, structure, offsets)
+        assert painted[4, 4, 4] == -800
+        assert painted[3, 3, 3] == pytest.approx(50 + float(offsets[3]), abs=1e-3)
+        assert painted[0, 0, 0] == -100
+
+
+def test_the_same_seed_degrades_the_same_way() -> None:
+    hu = torch.randn(10, 11, 12, generator=generator()) * 50
+    config = AugmentConfig(thick_slices=1)
+    first, second = degrade(hu, config, generator(7)), degrade(hu, config, generator(7))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, degrade(hu, config, generator(8)))
+    assert first.shape == hu.shape
+
+
+def test_a_cut_takes_a_slab_from_one_end() -> None:
+    always = STILL.model_copy(update={"cut": 1.0})
+    for seed in range(10):
+        box = draw_cut(always, generator(seed), (40, 40, 40))
+        assert box is not None
+        kept = torch.ones(40, 40, 40)
+        kept[box] = 0
+        lost = 1 - kept.mean()
+        assert 0.02 < lost < 0.31
+        assert sum(s == slice(None) for s in box) == 2

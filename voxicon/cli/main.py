@@ -1,0 +1,84 @@
+"""``voxicon``: the application and the one place where errors become exit codes.
+
+Exit codes: 0 done, 1 at least one case failed, 2 usage or configuration, 130 interrupted.
+Heavy libraries are imported inside commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from voxicon import __version__
+from voxicon.cli import classes, segment, train, weights
+from voxicon.errors import VoxiconError
+
+app = typer.Typer(
+    name="voxicon",
+    help="Say what to find in a CT; get masks of organs and tumors. Research software, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("segment")(segment.segment)
+app.command("classes")(classes.classes)
+app.command("train")(train.train)
+app.add_typer(weights.app, name="weights")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"voxicon {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Say what to find in a CT; get masks of organs and tumors. Research software, not a medical device."""
+
+
+def main() -> None:
+    """Run the command line; every expected error is one line on stderr and an exit code."""
+    debug = "--debug" in sys.argv or os.environ.get("VOXICON_DEBUG") == "1"
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except VoxiconError as error:
+        if debug:
+            raise
+        _say(f"error [{error.code}] {error}")
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        _interrupted()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _interrupted()
+    except BrokenPipeError:
+        # The reader of our output went away; writing to it again at exit would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"internal error: {type(error).__name__}: {error}; run again with --debug for the traceback")
+        sys.exit(1)
+
+
+def _interrupted() -> None:
+    _say("interrupted; finished files are whole, run again with --continue to go on")
+    sys.exit(130)
+
+
+def _say(text: str) -> None:
+    typer.echo(f"voxicon: {' '.join(text.split())}", err=True)

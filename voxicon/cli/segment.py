@@ -1,0 +1,155 @@
+"""``voxicon segment``: scans in, masks out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from voxicon.errors import UsageError
+
+if TYPE_CHECKING:
+    from voxicon.io.read_options import ReadOptions
+    from voxicon.workflow import Outcome
+
+_FILE = "Reading odd files"
+
+
+def segment(
+    scans: Annotated[list[Path] | None, typer.Argument(help="CT files (.nii, .nii.gz) or folders of them.")] = None,
+    more: Annotated[list[Path] | None, typer.Option("-i", "--input", help="The same as an argument.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--output", help="Results go to OUT/<scan name>/.")] = Path("out"),
+    classes: Annotated[
+        list[str] | None, typer.Option("-c", "--classes", help="What to find, by name, alias or id; comma or repeat.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="'starter', installed weights, or a .safetensors file.")] = "starter",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    cleanup: Annotated[
+        Literal["default", "original", "none"], typer.Option(help="Rules applied to masks; original: the authors'.")
+    ] = "default",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    keep: Annotated[bool, typer.Option("--continue", help="Skip scans whose result is complete.")] = False,
+    preview: Annotated[bool, typer.Option(help="Write preview.png.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per scan on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    volume: Annotated[
+        int | None, typer.Option(help="Which volume of a 4D file, from 0.", rich_help_panel=_FILE)
+    ] = None,
+    use: Annotated[
+        str | None, typer.Option(help="'sform' or 'qform' where they disagree.", rich_help_panel=_FILE)
+    ] = None,
+    assume_orientation: Annotated[
+        str | None, typer.Option(help="Such as RAS, where the file places nothing.", rich_help_panel=_FILE)
+    ] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="Voxel size 'x,y,z' in mm, where the file's is wrong.", rich_help_panel=_FILE)
+    ] = None,
+    hu_offset: Annotated[
+        float | None, typer.Option(help="Added to every value, such as -1024.", rich_help_panel=_FILE)
+    ] = None,
+) -> None:
+    """Find organs and tumors in CT scans.
+
+    Writes OUT/<scan name>/segmentations/<class>.nii.gz on the scan's own grid, combined_labels.nii.gz,
+    preview.png and case.json.
+    """
+    del debug  # read by the error boundary
+    if overwrite and keep:
+        raise UsageError("--overwrite and --continue contradict each other; give one of them")
+    inputs = [*(scans or []), *(more or [])]
+    if not inputs:
+        raise UsageError("no scan given; try: voxicon segment ct.nii.gz -o out")
+    options = _read_options(volume, use, assume_orientation, spacing, hu_offset)
+    words = [word.strip() for given in classes for word in given.split(",") if word.strip()] if classes else None
+    failed = _run(
+        inputs, out, words, weights=weights, device=device, cleanup=cleanup, options=options, preview=preview,
+        if_exists="overwrite" if overwrite else "continue" if keep else "refuse", quiet=quiet, as_json=as_json,
+    )  # fmt: skip
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run(  # noqa: PLR0913
+    inputs: list[Path],
+    out: Path,
+    words: list[str] | None,
+    *,
+    weights: str,
+    device: str,
+    cleanup: Literal["default", "original", "none"],
+    options: ReadOptions,
+    preview: bool,
+    if_exists: Literal["refuse", "overwrite", "continue"],
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Segment everything; returns how many scans failed."""
+    from voxicon.cli.progress import progress_bar
+    from voxicon.core.concepts import Vocabulary
+    from voxicon.workflow import find_jobs, run_jobs
+
+    jobs = find_jobs(inputs, out)
+    # Words are checked before the weights are loaded: a typing error should not cost seconds.
+    names = None if words is None else [Vocabulary.default().resolve(word).name for word in words]
+
+    from voxicon.segmenter import load
+
+    segmenter = load(weights, device=device)
+    segmenter.resolve_classes(names)
+    if not quiet:
+        typer.echo(f"weights {segmenter.name} on {segmenter.device}, {len(jobs)} scan(s)", err=True)
+    failed = 0
+    with progress_bar(quiet) as tick:
+        outcomes = run_jobs(
+            segmenter, jobs, names, cleanup=cleanup, read=options, if_exists=if_exists, preview=preview,
+            progress=lambda job, done, total: tick(job.folder.name, done, total),
+        )  # fmt: skip
+        for outcome in outcomes:
+            failed += outcome.status == "failed"
+            _tell(outcome, quiet=quiet, as_json=as_json)
+    return failed
+
+
+def _tell(outcome: Outcome, *, quiet: bool, as_json: bool) -> None:
+    """One line about a finished job: errors on stderr, JSON on stdout."""
+    job, error = outcome.job, outcome.error
+    if as_json:
+        row: dict[str, object] = {"scan": str(job.scan), "folder": str(job.folder), "status": outcome.status}
+        row |= {"seconds": outcome.seconds} if error is None else {"code": error.code, "message": str(error)}
+        typer.echo(json.dumps(row))
+    if error is not None:
+        typer.echo(f"voxicon: error [{error.code}] {error}", err=True)
+    elif not quiet and outcome.status == "skipped":
+        typer.echo(f"{job.folder}: complete, left as it is", err=True)
+    elif not quiet:
+        case = json.loads((job.folder / "case.json").read_text(encoding="utf8"))
+        found = sum(1 for volume_ml in case["volumes_ml"].values() if volume_ml > 0)
+        typer.echo(
+            f"{job.folder}: {found} of {len(case['volumes_ml'])} classes found in {outcome.seconds:g} s", err=True
+        )
+        for warning in case["warnings"]:
+            typer.echo(f"  note: {warning}", err=True)
+
+
+def _read_options(
+    volume: int | None, use: str | None, orientation: str | None, spacing: str | None, hu_offset: float | None
+) -> ReadOptions:
+    from voxicon.io.read_options import ReadOptions
+
+    spacing_mm = None
+    if spacing is not None:
+        try:
+            x, y, z = (float(s) for s in spacing.split(","))
+        except ValueError:
+            raise UsageError(f"--spacing {spacing!r}: expected three numbers such as 0.8,0.8,2.5") from None
+        spacing_mm = (x, y, z)
+    return ReadOptions(
+        volume=volume,
+        use=use,  # type: ignore[arg-type]
+        assume_orientation=orientation,
+        spacing_mm=spacing_mm,
+        hu_offset=hu_offset,
+    )

@@ -1,0 +1,101 @@
+"""``voxicon weights``: fetch, convert, look at and check weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Fetch, convert, look at and check weights.", no_args_is_help=True)
+
+_Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+@app.command("get")
+def get(
+    source: Annotated[str, typer.Argument(help="hf:OWNER/REPO/FILE, with @REVISION if wanted.")],
+    sha256: Annotated[str | None, typer.Option(help="Refuse the file if its hash is another.")] = None,
+    debug: _Debug = False,
+) -> None:
+    """Download weights from the Hugging Face hub; size and licence are printed first."""
+    del debug
+    from voxicon.weights.fetch import fetch
+
+    path = fetch(source, sha256=sha256, announce=lambda line: typer.echo(line, err=True))
+    typer.echo(str(path))
+
+
+@app.command("convert")
+def convert(
+    official: Annotated[Path, typer.Argument(metavar="OFFICIAL.pth", help="The authors' checkpoint.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="Where to write the .safetensors file.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
+    debug: _Debug = False,
+) -> None:
+    """Convert the authors' .pth to safetensors, keeping its text vectors; no code in it is run."""
+    del debug
+    from voxicon.core.concepts import Vocabulary
+    from voxicon.errors import UsageError
+    from voxicon.model.official import convert_official
+
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: the output must end in .safetensors")
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out}: is already there; use --overwrite to replace it")
+    concepts = [concept for concept in Vocabulary.default() if concept.id <= 32]
+    placement = convert_official(official, out, [c.name for c in concepts], [c.original for c in concepts])
+    typer.echo(placement.describe(), err=True)
+    typer.echo(str(out))
+
+
+@app.command("info")
+def info(
+    weights: Annotated[
+        str | None, typer.Argument(help="'starter', a name or a path; all installed when left out.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    debug: _Debug = False,
+) -> None:
+    """Say what weights are: classes, preparation, training card."""
+    del debug
+    from voxicon.weights.store import installed, resolve
+
+    if weights is None:
+        for entry in installed():
+            typer.echo(f"{entry.name:<28} {entry.size_bytes / 1e6:8.1f} MB  {entry.path}")
+        return
+    from voxicon.model.checkpoint import read_metadata
+
+    path = resolve(weights)
+    metadata = read_metadata(path)
+    if as_json:
+        typer.echo(metadata.to_json())
+        return
+    typer.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    typer.echo(f"classes      {', '.join(metadata.trained)}")
+    typer.echo(f"backbone     {metadata.network.backbone} {dict(metadata.network.options) or ''}".rstrip())
+    typer.echo(f"preparation  {json.dumps(dict(metadata.preparation))}")
+    typer.echo(f"inference    {json.dumps(dict(metadata.inference))}")
+    typer.echo(f"text         {metadata.text_bank.get('encoder')}, {metadata.network.embedding_size} numbers a word")
+    for key, value in metadata.card.items():
+        if not isinstance(value, dict | list):
+            typer.echo(f"{key:<12} {value}")
+
+
+@app.command("verify")
+def verify(
+    weights: Annotated[str, typer.Argument(help="'starter', a name or a path.")] = "starter",
+    debug: _Debug = False,
+) -> None:
+    """Compare weights with the hash recorded when they were installed, and load them once."""
+    del debug
+    from voxicon.model.checkpoint import load_checkpoint
+    from voxicon.weights.store import resolve
+    from voxicon.weights.store import verify as check
+
+    path = resolve(weights)
+    check(path)
+    checkpoint = load_checkpoint(path)
+    typer.echo(f"{path}: sound, sha256 {checkpoint.sha256}")

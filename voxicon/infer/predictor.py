@@ -1,0 +1,182 @@
+"""Masks for any number of classes in memory that does not depend on how many.
+
+The usual way keeps one float map per class for the whole volume: 20 GB for 32 classes on a long scan.
+Here the volume is walked in rows of windows. Of each window only the shared 8-channel map and the
+class parameters are kept. As soon as no later row can touch a slab, each class's logits are blended
+there, compared with the threshold, and kept as one bit per voxel; then the row's maps are dropped.
+
+The head depends on each window's own features, so blending happens after it, class by class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from voxicon.core.geometry import Geometry
+from voxicon.core.masks import BITS_PER_WORD, MaskSet
+from voxicon.errors import CheckpointError
+from voxicon.infer.windows import Size, Tiling, Window, blend_weights, padding, tile
+from voxicon.model.network import UniversalNetwork
+
+CLASS_CHUNK = 4
+"""Classes blended together; one slab of float32 for each is all that scales with it."""
+
+Progress = Callable[[int, int], None]
+"""Called with windows done and windows in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceConfig:
+    """How windows are laid and cut; the defaults come from the checkpoint."""
+
+    window: Size
+    overlap: float = 0.5
+    threshold: float = 0.5
+    batch: int = 1
+    """Windows computed together."""
+
+    def __post_init__(self) -> None:
+        if min(self.window) < 1 or not 0 <= self.overlap < 1 or not 0 < self.threshold < 1 or self.batch < 1:
+            raise CheckpointError(f"inference settings make no sense: {self}")
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """A window's shared map (8, X, Y, Z) and the parameters of the classes asked for (N, P)."""
+
+    window: Window
+    map_8XYZ: Tensor
+    parameters_NP: Tensor
+
+
+class Predictor:
+    """Runs a network over whole volumes.
+
+    Args:
+        network: In evaluation mode, on `device`.
+        config: Window, overlap, threshold.
+        device: Where the network is.
+
+    Raises:
+        CheckpointError: The window is not a multiple of what the backbone needs.
+    """
+
+    def __init__(self, network: UniversalNetwork, config: InferenceConfig, device: torch.device) -> None:
+        multiple = network.size_multiple
+        if any(n % multiple for n in config.window):
+            raise CheckpointError(f"window {config.window} is not a multiple of {multiple} along each axis")
+        self.network, self.config, self.device = network, config, device
+        self._weights = torch.from_numpy(blend_weights(config.window)).to(device)
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        image: NDArray[np.float32],
+        geometry: Geometry,
+        classes: tuple[str, ...],
+        progress: Progress = lambda done, total: None,
+    ) -> MaskSet:
+        """One mask per class where the blended probability exceeds the threshold.
+
+        Args:
+            image: (X, Y, Z) float32 in [0, 1] on `geometry`. May be smaller than a window: it is then
+                padded with air and the masks are cut back.
+            geometry: The model grid.
+            classes: Which classes, in order; none gives an empty mask set.
+            progress: Told of every finished window. Windows that hold only air are counted but not computed.
+
+        Raises:
+            CheckpointError: The network has no word for a class.
+        """
+        masks = MaskSet.empty(classes, geometry)
+        if not classes:
+            return masks
+        text = self.network.text_of(classes)
+        pads = padding(geometry.shape, self.config.window)
+        padded = torch.from_numpy(np.pad(image, pads)) if any(map(any, pads)) else torch.from_numpy(image)
+        x, y, z = padded.shape
+        tiling = tile((x, y, z), self.config.window, self.config.overlap)
+        kept: list[_Encoded] = []
+        done = 0
+        for row, windows in enumerate(tiling.rows):
+            for first in range(0, len(windows), self.config.batch):
+                batch = windows[first : first + self.config.batch]
+                kept.extend(self._encode(padded, batch, text))
+                done += len(batch)
+                progress(done, tiling.n_windows)
+            low, high = tiling.finished(row)
+            self._cut(kept, tiling, low, high, pads, masks)
+            kept = [e for e in kept if e.window.start[tiling.axis] + e.window.size[tiling.axis] > high]
+        return masks
+
+    def _encode(self, image: Tensor, windows: tuple[Window, ...], text: Tensor) -> list[_Encoded]:
+        patches = [(w, image[w.to_slices()]) for w in windows]
+        patches = [(w, patch) for w, patch in patches if patch.max() > 0]
+        if not patches:
+            return []
+        stacked = torch.stack([patch for _, patch in patches])[:, None].to(self.device)
+        maps, parameters = self.network.encode(stacked, text)
+        return [_Encoded(w, maps[i], parameters[i]) for i, (w, _) in enumerate(patches)]
+
+    def _cut(
+        self,
+        kept: list[_Encoded],
+        tiling: Tiling,
+        low: int,
+        high: int,
+        pads: tuple[tuple[int, int], ...],
+        masks: MaskSet,
+    ) -> None:
+        """Blend, threshold and store the slab [low, high) along the tiling's axis."""
+        begin, shape = [0, 0, 0], list(tiling.shape)
+        begin[tiling.axis], shape[tiling.axis] = low, high - low
+        pieces = [_overlap(e.window, begin, shape) for e in kept]
+        total = torch.zeros(shape, device=self.device)
+        for inner, outer in pieces:
+            total[outer] += self._weights[inner]
+        bar = math.log(self.config.threshold / (1 - self.config.threshold)) * total
+        for first in range(0, len(masks.names), CLASS_CHUNK):
+            chunk = slice(first, min(first + CLASS_CHUNK, len(masks.names)))
+            blended = torch.zeros((chunk.stop - chunk.start, *shape), device=self.device)
+            for encoded, (inner, outer) in zip(kept, pieces, strict=True):
+                part = encoded.map_8XYZ[(slice(None), *inner)][None]
+                logits = self.network.head.decode(part, encoded.parameters_NP[None, chunk])[0]
+                blended[(slice(None), *outer)] += logits.float() * self._weights[inner]
+            # Comparing weighted sums spares the division by the weights.
+            _store((blended > bar).cpu().numpy(), chunk, begin, pads, masks)
+
+
+def _overlap(
+    window: Window, begin: list[int], shape: list[int]
+) -> tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]:
+    """Where a window and a slab meet, in window voxels and in slab voxels."""
+    inner, outer = [], []
+    for axis in range(3):
+        low = max(window.start[axis], begin[axis])
+        high = min(window.start[axis] + window.size[axis], begin[axis] + shape[axis])
+        inner.append(slice(low - window.start[axis], high - window.start[axis]))
+        outer.append(slice(low - begin[axis], high - begin[axis]))
+    return (inner[0], inner[1], inner[2]), (outer[0], outer[1], outer[2])
+
+
+def _store(
+    found: NDArray[np.bool_], chunk: slice, begin: list[int], pads: tuple[tuple[int, int], ...], masks: MaskSet
+) -> None:
+    """Set the bits of a slab of some classes, leaving out what lies in the padding."""
+    into, of = [], []
+    for axis in range(3):
+        start = begin[axis] - pads[axis][0]
+        low, high = max(0, start), min(masks.geometry.shape[axis], start + found.shape[1 + axis])
+        into.append(slice(low, max(low, high)))
+        of.append(slice(low - start, max(low, high) - start))
+    for offset, index in enumerate(range(chunk.start, chunk.stop)):
+        word, bit = divmod(index, BITS_PER_WORD)
+        target = masks.words[word][tuple(into)]
+        np.bitwise_or(target, np.uint32(1 << bit), out=target, where=found[offset][tuple(of)])

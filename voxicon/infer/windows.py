@@ -1,0 +1,117 @@
+"""Windows that cover a volume, and the weights with which their overlapping answers are blended.
+
+Places and weights follow MONAI's ``sliding_window_inference`` (mode ``gaussian``), so that the same
+network gives the same answer there and here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIGMA_SCALE = 0.125
+"""Standard deviation of the blend weights as a share of the window. Source: MONAI's default."""
+
+LEAST_WEIGHT = 1e-3
+"""Weights never fall below this, so that every voxel has an answer. Source: MONAI's importance map."""
+
+Size = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A box of voxels: where it starts and how large it is."""
+
+    start: Size
+    size: Size
+
+    def to_slices(self) -> tuple[slice, slice, slice]:
+        """For indexing a (X, Y, Z) array."""
+        x, y, z = (slice(a, a + n) for a, n in zip(self.start, self.size, strict=True))
+        return x, y, z
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """All windows of a volume, grouped into rows along one axis.
+
+    Attributes:
+        shape: Voxels of the (padded) volume.
+        window: Voxels of a window.
+        axis: The axis along which rows follow each other: the one with the most rows, so that a row
+            holds few windows.
+        rows: Windows with the same start along `axis`, in order of that start.
+    """
+
+    shape: Size
+    window: Size
+    axis: int
+    rows: tuple[tuple[Window, ...], ...]
+
+    @property
+    def n_windows(self) -> int:
+        """Windows in all rows."""
+        return sum(len(row) for row in self.rows)
+
+    def finished(self, row: int) -> tuple[int, int]:
+        """The stretch along `axis` that no later row touches, once this row is done."""
+        start = self.rows[row][0].start[self.axis]
+        last = row + 1 == len(self.rows)
+        return start, self.shape[self.axis] if last else self.rows[row + 1][0].start[self.axis]
+
+
+def starts(length: int, window: int, overlap: float) -> list[int]:
+    """Starts of windows along one axis; the last window ends where the axis ends."""
+    if length <= window:
+        return [0]
+    step = max(1, int(window * (1 - overlap)))
+    count = math.ceil((length - window) / step) + 1
+    return [min(i * step, length - window) for i in range(count)]
+
+
+def tile(shape: Size, window: Size, overlap: float) -> Tiling:
+    """Cover a volume with windows.
+
+    Args:
+        shape: Voxels of the volume, at least the window along each axis.
+        window: Voxels of a window.
+        overlap: Share of a window that its neighbor covers too, in [0, 1).
+
+    Returns:
+        Windows that together cover every voxel.
+    """
+    per_axis = [starts(n, w, overlap) for n, w in zip(shape, window, strict=True)]
+    axis = max(range(3), key=lambda a: (len(per_axis[a]), a))
+    others = [a for a in range(3) if a != axis]
+    rows = []
+    for at in per_axis[axis]:
+        row = []
+        for first in per_axis[others[0]]:
+            for second in per_axis[others[1]]:
+                start = [0, 0, 0]
+                start[axis], start[others[0]], start[others[1]] = at, first, second
+                row.append(Window((start[0], start[1], start[2]), window))
+        rows.append(tuple(row))
+    return Tiling(shape, window, axis, tuple(rows))
+
+
+def blend_weights(window: Size) -> NDArray[np.float32]:
+    """Gaussian weights of a window's voxels, largest in its middle, never below `LEAST_WEIGHT`."""
+    weights = np.ones((1, 1, 1), dtype=np.float32)
+    for axis, n in enumerate(window):
+        offset = np.arange(n, dtype=np.float32) - (n - 1) / 2
+        line = np.exp(-(offset**2) / (2 * (SIGMA_SCALE * n) ** 2)).astype(np.float32)
+        shape = [1, 1, 1]
+        shape[axis] = n
+        weights = weights * line.reshape(shape)
+    return np.maximum(weights, max(LEAST_WEIGHT, float(weights[weights > 0].min())))
+
+
+def padding(shape: Size, window: Size) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Voxels to add before and after each axis so that a window fits; the same on both sides, odd one after."""
+    missing = [max(0, w - n) for n, w in zip(shape, window, strict=True)]
+    x, y, z = ((m // 2, m - m // 2) for m in missing)
+    return x, y, z

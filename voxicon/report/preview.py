@@ -1,0 +1,159 @@
+"""One picture of a result: the masks over the CT in three planes, with a legend.
+
+Shown as radiologists look at it: the patient's right is on the left of the picture, the front is up in
+axial slices and on the left in sagittal ones, the head is up elsewhere. Pixels are square in millimetres.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from voxicon.core.concepts import Vocabulary
+from voxicon.core.masks import MaskSet
+from voxicon.core.volume import Volume
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SHOWN_HU = (-160.0, 240.0)
+"""Soft tissue window, level 40 width 400. Source: the usual abdominal preset of viewers."""
+
+_PIXEL_MM = 0.8
+_FILL, _INK, _PAPER = 0.38, "#e8e8e8", "#101214"
+_RIGHT, _FRONT, _HEAD = 0, 1, 2
+_AXIAL_LEVELS = (0.78, 0.5, 0.22)
+"""Shares of the masks' height at which axial slices are shown, from the head down."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """A scan and its masks in RAS order, as views of the arrays."""
+
+    hu: NDArray[Any]
+    words: NDArray[np.uint32]
+    spacing_mm: tuple[float, float, float]
+
+
+def render_preview(volume: Volume, masks: MaskSet, vocabulary: Vocabulary, footer: str = "") -> bytes:
+    """A PNG of three axial slices, one coronal, one sagittal, and a legend with volumes.
+
+    Slices are placed by the masks; without any mask they are placed by the scan.
+
+    Args:
+        volume: The scan.
+        masks: On the scan's grid.
+        vocabulary: Gives colors and names.
+        footer: A line at the bottom.
+    """
+    from matplotlib.figure import Figure
+
+    view = _ras_view(volume, masks)
+    bounds = _occupied(view)
+    figure = Figure(figsize=(13.2, 8.4), dpi=100, facecolor=_PAPER)
+    grid = figure.add_gridspec(2, 3, left=0.01, right=0.99, top=0.94, bottom=0.045, wspace=0.02, hspace=0.06)
+    low, high = bounds[_HEAD]
+    for column, share in enumerate(_AXIAL_LEVELS):
+        at = round(low + share * (high - 1 - low))
+        _draw(figure.add_subplot(grid[0, column]), view, masks, vocabulary, _HEAD, at, f"axial {at + 1}")
+    for column, (axis, name) in enumerate([(_FRONT, "coronal"), (_RIGHT, "sagittal")]):
+        at = _busiest(view, axis)
+        _draw(figure.add_subplot(grid[1, column]), view, masks, vocabulary, axis, at, f"{name} {at + 1}")
+    _legend(figure.add_subplot(grid[1, 2]), masks, vocabulary)
+    x, y, z = volume.geometry.shape
+    spacing = " × ".join(f"{s:.2f}" for s in volume.geometry.spacing_mm)
+    figure.text(0.012, 0.962, volume.source.name, color=_INK, fontsize=14, weight="bold")
+    figure.text(0.988, 0.964, f"{x} × {y} × {z} voxels · {spacing} mm", color="#9aa0a6", fontsize=10, ha="right")
+    figure.text(0.012, 0.014, footer, color="#9aa0a6", fontsize=9)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", facecolor=_PAPER, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _ras_view(volume: Volume, masks: MaskSet) -> _View:
+    order = [axis for axis, _ in volume.geometry.axis_order]
+    flips = tuple(slice(None, None, -1 if backwards else 1) for _, backwards in volume.geometry.axis_order)
+    hu = volume.hu.transpose(order)[flips]
+    words = masks.words.transpose(0, *[1 + axis for axis in order])[(slice(None), *flips)]
+    x, y, z = (volume.geometry.spacing_mm[axis] for axis in order)
+    return _View(hu, words, (x, y, z))
+
+
+def _occupied(view: _View) -> list[tuple[int, int]]:
+    """First and one-past-last index with any mask, per axis; the whole axis where there is none."""
+    ends = []
+    for axis in range(3):
+        others = tuple(1 + a for a in range(3) if a != axis)
+        hits = np.flatnonzero(np.bitwise_or.reduce(view.words, axis=others).any(axis=0))
+        ends.append((int(hits[0]), int(hits[-1]) + 1) if len(hits) else (0, view.hu.shape[axis]))
+    return ends
+
+
+def _busiest(view: _View, axis: int) -> int:
+    """The slice through the most classes, and among those through the most voxels."""
+    others = tuple(a for a in range(3) if a != axis)
+    filled = np.count_nonzero(view.words.any(axis=0), axis=others) if len(view.words) else np.zeros(1)
+    if not filled.any():
+        return int(view.hu.shape[axis]) // 2
+    classes = np.zeros(view.hu.shape[axis])
+    for word in view.words:
+        seen = np.bitwise_or.reduce(word, axis=others)
+        classes += np.bitwise_count(seen)
+    return int(np.argmax(classes + filled / (filled.max() + 1)))
+
+
+def _draw(axes: Axes, view: _View, masks: MaskSet, vocabulary: Vocabulary, axis: int, at: int, title: str) -> None:
+    """One slice with its masks."""
+    take = [slice(None)] * 3
+    take[axis] = slice(at, at + 1)
+    a, b = (other for other in range(3) if other != axis)
+    zoom = (view.spacing_mm[a] / _PIXEL_MM, view.spacing_mm[b] / _PIXEL_MM)
+    low, high = SHOWN_HU
+    gray = np.clip((_flat(view.hu, take, axis).astype(np.float32) - low) / (high - low), 0, 1)
+    gray = ndimage.zoom(gray, zoom, order=1, grid_mode=True, mode="nearest")
+    picture = np.repeat(gray[..., None], 3, axis=2)
+    for index, name in enumerate(masks.names):
+        flat = (_flat(view.words[index // 32], take, axis) >> np.uint32(index % 32)) & np.uint32(1)
+        if not flat.any():
+            continue
+        mask = ndimage.zoom(flat.astype(np.float32), zoom, order=1, grid_mode=True, mode="nearest") > 0.5
+        color = np.array(vocabulary[name].color) / 255
+        picture[mask] = (1 - _FILL) * picture[mask] + _FILL * color
+        picture[mask & ~ndimage.binary_erosion(mask)] = color
+    # (x, y) → rows from the front down, columns from the patient's right; head up in the other planes.
+    shown = picture.transpose(1, 0, 2)[::-1]
+    axes.imshow(shown[:, ::-1], interpolation="bilinear")
+    axes.set_axis_off()
+    axes.text(
+        0.012, 0.985, title, transform=axes.transAxes, color=_INK, fontsize=9, va="top",
+        bbox={"facecolor": _PAPER, "alpha": 0.6, "edgecolor": "none", "pad": 2},
+    )  # fmt: skip
+    left = {_HEAD: "R", _FRONT: "R", _RIGHT: "A"}[axis]
+    axes.text(0.012, 0.5, left, transform=axes.transAxes, color="#9aa0a6", fontsize=10, va="center")
+
+
+def _flat(array: NDArray[Any], take: list[slice], axis: int) -> NDArray[Any]:
+    return array[tuple(take)].squeeze(axis)
+
+
+def _legend(axes: Axes, masks: MaskSet, vocabulary: Vocabulary) -> None:
+    """Colored names with volumes, in two columns; classes that were looked for and not found are gray."""
+    axes.set_axis_off()
+    axes.set(xlim=(0, 2), ylim=(0, 1))
+    rows = -(-max(1, len(masks.names)) // 2)
+    step = min(0.075, 0.96 / rows)
+    for i, name in enumerate(masks.names):
+        x, y = 0.06 + i // rows, 0.97 - (i % rows) * step
+        volume_ml = masks.volume_ml(name)
+        found = volume_ml > 0
+        concept = vocabulary[name]
+        axes.plot([x], [y], marker="s", markersize=9, color=np.array(concept.color) / 255 if found else "#33373b")
+        label = concept.display_name.replace(" and ", " & ").replace("portal vein &", "portal &")
+        amount = f"{volume_ml:,.0f} ml" if volume_ml >= 10 else f"{volume_ml:.1f} ml"
+        axes.text(x + 0.06, y, label, color=_INK if found else "#6b7075", fontsize=9, va="center")
+        axes.text(x + 0.88, y, amount if found else "–", color="#9aa0a6", fontsize=9, va="center", ha="right")

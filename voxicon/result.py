@@ -1,0 +1,113 @@
+"""What a segmentation gives: masks on the scan's grid, and a folder that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from voxicon import __version__
+from voxicon.core.concepts import Vocabulary
+from voxicon.core.masks import MaskSet
+from voxicon.core.volume import Volume
+from voxicon.errors import OutputError
+from voxicon.io.atomic import write_bytes, write_text
+from voxicon.io.masks import write_combined, write_masks
+
+CASE_FILE = "case.json"
+"""Written last: a folder that has it is complete."""
+
+DISCLAIMER = "Research software, not a medical device."
+
+
+@dataclass(frozen=True)
+class Result:
+    """Masks of one scan.
+
+    Attributes:
+        masks: Reads like a mapping from class name to boolean array, on the scan's own grid.
+        volume: The scan.
+        weights: Name, hash and title of the weights that made the masks.
+        settings: Everything else that decided the outcome.
+        seconds: Wall time of each stage.
+        warnings: One line each, from reading, predicting and cleaning up.
+    """
+
+    masks: MaskSet
+    volume: Volume
+    weights: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def save(self, folder: str | Path, *, preview: bool = True) -> list[Path]:
+        """Write ``segmentations/<class>.nii.gz``, ``combined_labels.nii.gz``, ``preview.png`` and ``case.json``.
+
+        Every file is written whole or not at all; ``case.json`` comes last and lists the others with
+        their hashes. A ``case.json`` of an earlier run is removed first, so that a folder never claims
+        to be complete while it is being rewritten.
+
+        Returns:
+            Paths of the files written, ``case.json`` last.
+
+        Raises:
+            OutputError: The folder cannot be written, or lies where a file is.
+        """
+        out = Path(folder)
+        vocabulary = Vocabulary.default()
+        began = time.monotonic()
+        remove_file(out / CASE_FILE)
+        written = write_masks(self.masks, out, vocabulary)
+        written += write_combined(self.masks, out / "combined_labels.nii.gz", vocabulary)
+        self.seconds["write"] = round(time.monotonic() - began, 2)
+        if preview:
+            from voxicon.report.preview import render_preview
+
+            began = time.monotonic()
+            footer = f"{DISCLAIMER}  Weights: {self.weights['name']}"
+            write_bytes(out / "preview.png", render_preview(self.volume, self.masks, vocabulary, footer))
+            written.append(out / "preview.png")
+            self.seconds["preview"] = round(time.monotonic() - began, 2)
+        write_text(out / CASE_FILE, json.dumps(self.describe(out, written), indent=2) + "\n")
+        return [*written, out / CASE_FILE]
+
+    def describe(self, folder: Path, files: list[Path]) -> dict[str, Any]:
+        """The content of ``case.json``: inputs, weights, settings, volumes, timings, warnings, output hashes."""
+        source = self.volume.source
+        return {
+            "voxicon": __version__,
+            "notice": DISCLAIMER,
+            "case": source.name,
+            "input": {
+                "file": Path(source.path).name,
+                "sha256": source.sha256,
+                "geometry": self.volume.geometry.to_dict(),
+            },
+            "weights": dict(self.weights),
+            "settings": dict(self.settings),
+            "volumes_ml": {name: round(self.masks.volume_ml(name), 3) for name in self.masks},
+            "seconds": dict(self.seconds),
+            "warnings": list(self.warnings),
+            "files": {path.relative_to(folder).as_posix(): _sha256(path) for path in files},
+        }
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file if it is there.
+
+    Raises:
+        OutputError: It is there and cannot be deleted.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be replaced ({error.strerror}); check the folder's permissions") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,203 @@
+"""The front door: ``voxicon.load()`` gives a `Segmenter`, which turns a scan and words into masks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from voxicon.core.concepts import Vocabulary
+from voxicon.core.masks import MaskSet
+from voxicon.core.volume import Volume
+from voxicon.errors import CheckpointError, ConfigError, UnknownClass
+from voxicon.infer.cleanup import Mode, clean
+from voxicon.infer.predictor import InferenceConfig, Predictor, Progress
+from voxicon.io.nifti import ReadOptions, read_volume
+from voxicon.model.checkpoint import Checkpoint, load_checkpoint
+from voxicon.prep.pipeline import PreparationConfig, prepare
+from voxicon.result import Result
+from voxicon.weights.store import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def load(weights: str | Path = "starter", *, device: str = "auto") -> Segmenter:
+    """A segmenter ready to run.
+
+    Args:
+        weights: ``starter``, the name of installed weights, or the path of a ``.safetensors`` file.
+        device: ``auto`` (CUDA, then Apple MPS, then CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        CheckpointError: The weights are missing, damaged or of another kind.
+        ConfigError: The device does not exist here.
+    """
+    path = resolve(weights)
+    return Segmenter(load_checkpoint(path), pick_device(device), name=path.stem)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` takes the fastest there is, ``gpu`` means ``cuda``.
+
+    Raises:
+        ConfigError: Unknown, or not available on this machine.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name.replace("gpu", "cuda"))
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r} is unknown; use auto, cpu, cuda, cuda:N or mps") from error
+    there = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
+    if not there.get(device.type, False):
+        raise ConfigError(f"device {name!r} is not available here; use cpu, or auto to take what there is")
+    return device
+
+
+class Segmenter:
+    """Turns scans into masks with one set of weights, loaded once.
+
+    Args:
+        checkpoint: Network and settings.
+        device: Where to compute.
+        name: What the weights are called in results.
+
+    Attributes:
+        classes: Canonical names this segmenter can find, in id order.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, name: str = "weights") -> None:
+        self.checkpoint, self.device, self.name = checkpoint, device, name
+        metadata = checkpoint.metadata
+        self.preparation = PreparationConfig.from_dict(metadata.preparation)
+        self.inference = inference_config(metadata.inference)
+        self.vocabulary = Vocabulary.default()
+        self.classes = tuple(c for c in self.vocabulary.names if c in metadata.trained)
+        if not self.classes:
+            raise CheckpointError(f"{name}: these weights know none of the classes of the vocabulary")
+        network = checkpoint.network.to(device).eval()
+        self.predictor = Predictor(network, self.inference, device)
+
+    def resolve_classes(self, words: Iterable[str] | None) -> tuple[str, ...]:
+        """Canonical names of words, each once, in the order given; all classes when there are none.
+
+        Raises:
+            UnknownClass: A word means nothing, or a class these weights were not trained for.
+        """
+        if words is None:
+            return self.classes
+        names = tuple(dict.fromkeys(self.vocabulary.resolve(word).name for word in words))
+        untrained = [name for name in names if name not in self.classes]
+        if untrained:
+            raise UnknownClass(
+                f"weights {self.name!r} were not trained for {', '.join(untrained)}; "
+                f"they find: {', '.join(self.classes)}"
+            )
+        return names
+
+    def segment(
+        self,
+        scan: str | Path | Volume,
+        classes: Iterable[str] | None = None,
+        *,
+        cleanup: Mode = "default",
+        read: ReadOptions | None = None,
+        progress: Progress = lambda done, total: None,
+    ) -> Result:
+        """Masks of some classes of a scan, on the scan's own grid.
+
+        Args:
+            scan: A NIfTI file of a CT, or a `Volume` in Hounsfield units.
+            classes: Names, aliases or ids; everything the weights can find by default.
+            cleanup: ``default`` (each class's rule in the vocabulary), ``original`` (the authors' rules)
+                or ``none``.
+            read: What to do about an odd file.
+            progress: Called with windows done and windows in all.
+
+        Returns:
+            A result whose masks may be empty where a class is absent.
+
+        Raises:
+            InputError: The scan cannot be used.
+            UnknownClass: A class is not known.
+        """
+        asked = self.resolve_classes(classes)
+        clock = _Clock()
+        volume = scan if isinstance(scan, Volume) else read_volume(Path(scan), read or ReadOptions())
+        clock.lap("read")
+        prepared = prepare(volume, self.preparation)
+        clock.lap("prepare")
+        wanted = asked if cleanup == "none" else self._with_neighbors(asked)
+        raw = self.predictor.predict(prepared.image, prepared.trace.model, wanted, progress)
+        clock.lap("network")
+        cleaned, notes = clean(raw, self.vocabulary, cleanup)
+        clock.lap("cleanup")
+        masks = prepared.trace.restore(_select(cleaned, asked))
+        clock.lap("restore")
+        warnings = volume.source.warnings + notes
+        return Result(masks, volume, self._weights(), self._settings(cleanup), clock.seconds, warnings)
+
+    def _with_neighbors(self, asked: tuple[str, ...]) -> tuple[str, ...]:
+        """The classes asked for and those that their cleanup rules look at, as far as these weights know them."""
+        neighbors = [n for name in asked for n in self.vocabulary[name].cleanup.of if n in self.classes]
+        return tuple(dict.fromkeys([*asked, *neighbors]))
+
+    def _weights(self) -> dict[str, object]:
+        card = self.checkpoint.metadata.card
+        return {
+            "name": self.name,
+            "sha256": self.checkpoint.sha256,
+            "title": card.get("title", ""),
+            "licence": card.get("licence", "not stated"),
+        }
+
+    def _settings(self, cleanup: str) -> dict[str, object]:
+        return {
+            "preparation": self.preparation.to_dict(),
+            "inference": {
+                "window": list(self.inference.window),
+                "overlap": self.inference.overlap,
+                "threshold": self.inference.threshold,
+            },
+            "cleanup": cleanup,
+            "device": str(self.device),
+        }
+
+
+def inference_config(values: Mapping[str, object]) -> InferenceConfig:
+    """Window, overlap and threshold from a checkpoint.
+
+    Raises:
+        CheckpointError: A field is missing, unknown or senseless.
+    """
+    try:
+        fields = dict(values)
+        x, y, z = (int(n) for n in fields.pop("window"))  # type: ignore[attr-defined]
+        return InferenceConfig(window=(x, y, z), **fields)  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"inference settings of the checkpoint are damaged: {error}") from error
+
+
+def _select(masks: MaskSet, names: tuple[str, ...]) -> MaskSet:
+    """Some classes of a mask set, in the order given."""
+    if names == masks.names:
+        return masks
+    return MaskSet.from_masks({name: masks[name] for name in names}, masks.geometry, masks.source)
+
+
+class _Clock:
+    """Wall seconds between laps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name] = round(now - self._last, 2)
+        self._last = now

@@ -1,0 +1,120 @@
+"""Many scans in, one result folder each: the model is loaded once, a bad scan does not stop the others."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from voxicon.errors import OutputError, UsageError, VoxiconError
+
+if TYPE_CHECKING:
+    from voxicon.io.nifti import ReadOptions
+    from voxicon.segmenter import Segmenter
+
+_SUFFIXES = (".nii.gz", ".nii")
+
+IfExists = Literal["refuse", "overwrite", "continue"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan and the folder its result goes to."""
+
+    scan: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job."""
+
+    job: Job
+    status: Literal["done", "skipped", "failed"]
+    error: VoxiconError | None = None
+    seconds: float = 0.0
+
+
+def find_jobs(inputs: Iterable[Path], out: Path) -> list[Job]:
+    """The scans of files and folders, each with a result folder of its own under `out`.
+
+    A result folder is named like its scan; where two scans have one name, their folders' names go before it.
+
+    Raises:
+        UsageError: An input is missing, a folder holds no NIfTI file, or an output would fall on an input.
+    """
+    scans: list[Path] = []
+    for given in inputs:
+        if given.is_dir():
+            found = sorted(p for p in given.rglob("*") if p.name.endswith(_SUFFIXES) and p.is_file())
+            if not found:
+                raise UsageError(f"{given}: a folder without any .nii or .nii.gz file")
+            scans.extend(found)
+        elif given.is_file():
+            scans.append(given)
+        else:
+            raise UsageError(f"{given}: no such file or folder")
+    scans = list(dict.fromkeys(scan.resolve() for scan in scans))
+    names = Counter(_stem(scan) for scan in scans)
+    jobs = []
+    for scan in scans:
+        stem = _stem(scan)
+        name = stem if names[stem] == 1 else f"{scan.parent.name}_{stem}"
+        jobs.append(Job(scan, out / name))
+    again = [f for f, n in Counter(job.folder for job in jobs).items() if n > 1]
+    if again:
+        raise UsageError(f"{again[0].name}: two scans would go to this folder; segment them in separate runs")
+    return jobs
+
+
+def _stem(path: Path) -> str:
+    for suffix in _SUFFIXES:
+        if path.name.endswith(suffix):
+            return path.name.removesuffix(suffix)
+    return path.stem
+
+
+def run_jobs(
+    segmenter: Segmenter,
+    jobs: Iterable[Job],
+    classes: Iterable[str] | None = None,
+    *,
+    cleanup: Literal["default", "original", "none"] = "default",
+    read: ReadOptions | None = None,
+    if_exists: IfExists = "refuse",
+    preview: bool = True,
+    progress: Callable[[Job, int, int], None] = lambda _job, _done, _total: None,
+) -> Iterator[Outcome]:
+    """Segment and save one job after the other, and tell what became of each.
+
+    Only this package's own errors are caught; they fail their job and the next one starts.
+    """
+    wanted = None if classes is None else list(classes)
+    for job in jobs:
+        try:
+            if if_exists == "continue" and is_complete(job.folder):
+                yield Outcome(job, "skipped")
+                continue
+            if if_exists == "refuse" and job.folder.exists() and any(job.folder.iterdir()):
+                raise OutputError(
+                    f"{job.folder}: already holds a result; use --overwrite to replace it or --continue to keep it"
+                )
+            told = partial(progress, job)
+            result = segmenter.segment(job.scan, wanted, cleanup=cleanup, read=read, progress=told)
+            result.save(job.folder, preview=preview)
+            yield Outcome(job, "done", seconds=round(sum(result.seconds.values()), 1))
+        except VoxiconError as error:
+            yield Outcome(job, "failed", error)
+
+
+def is_complete(folder: Path) -> bool:
+    """True when a folder holds a finished result: its ``case.json``, and every file that lists."""
+    try:
+        case = json.loads((folder / "case.json").read_text(encoding="utf8"))
+        return all((folder / name).is_file() for name in case["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
