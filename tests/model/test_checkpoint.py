@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from voxicon.errors import CheckpointError
+from voxicon.model import load_network
 from voxicon.model.checkpoint import Metadata, file_sha256, load_checkpoint, read_metadata, save_checkpoint
 from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
 
@@ -70,6 +72,16 @@ def test_half_precision_halves_the_file_and_loads_as_float32(network: UniversalN
     assert abs((file.stat().st_size - half.stat().st_size) - 2 * n_weights) < 64
     found, expected = load_checkpoint(half).network.state_dict(), network.state_dict()
     assert all(torch.equal(found[key], expected[key].half().float()) for key in expected)
+
+
+def test_a_header_length_that_looks_like_a_pickle_is_no_pickle(network: UniversalNetwork, file: Path) -> None:
+    # The first byte of a safetensors file is its header's length modulo 256; pickles start with 0x80.
+    for n_letters in range(0, 256, 8):
+        save_checkpoint(file, network, replace(METADATA, card={"note": "x" * n_letters}))
+        if file.read_bytes()[0] == 0x80:
+            break
+    assert file.read_bytes()[0] == 0x80
+    load_network(file)
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

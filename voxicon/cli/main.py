@@ -10,12 +10,14 @@ import os
 import sys
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from voxicon import __version__
 from voxicon.cli import classes, segment, train, weights
 from voxicon.errors import VoxiconError
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="voxicon",
@@ -51,18 +53,19 @@ def main() -> None:
     debug = "--debug" in sys.argv or os.environ.get("VOXICON_DEBUG") == "1"
     try:
         code = app(standalone_mode=False)
+        # Typer itself turns Ctrl-C into this code, without a word.
+        if code == INTERRUPTED:
+            _interrupted()
         sys.exit(code if isinstance(code, int) else 0)
     except VoxiconError as error:
         if debug:
             raise
         _say(f"error [{error.code}] {error}")
         sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        _interrupted()
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:
+        _say(f"error [E-USAGE] {error.format_message()}; see voxicon --help")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _interrupted()
     except BrokenPipeError:
         # The reader of our output went away; writing to it again at exit would complain once more.
@@ -77,7 +80,7 @@ def main() -> None:
 
 def _interrupted() -> None:
     _say("interrupted; finished files are whole, run again with --continue to go on")
-    sys.exit(130)
+    sys.exit(INTERRUPTED)
 
 
 def _say(text: str) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SHOWN_HU = (-160.0, 240.0)
 """Soft tissue window, level 40 width 400. Source: the usual abdominal preset of viewers."""
 
+_SKIN_HU = -300.0
+_FRAME_MM = 8.0
 _PIXEL_MM = 0.8
 _FILL, _INK, _PAPER = 0.38, "#e8e8e8", "#101214"
 _RIGHT, _FRONT, _HEAD = 0, 1, 2
@@ -38,6 +40,8 @@ class _View:
     hu: NDArray[Any]
     words: NDArray[np.uint32]
     spacing_mm: tuple[float, float, float]
+    first: tuple[int, int, int] = (0, 0, 0)
+    """Index in the whole scan of the first voxel shown."""
 
 
 def render_preview(volume: Volume, masks: MaskSet, vocabulary: Vocabulary, footer: str = "") -> bytes:
@@ -53,17 +57,17 @@ def render_preview(volume: Volume, masks: MaskSet, vocabulary: Vocabulary, foote
     """
     from matplotlib.figure import Figure
 
-    view = _ras_view(volume, masks)
+    view = _framed(_ras_view(volume, masks))
     bounds = _occupied(view)
     figure = Figure(figsize=(13.2, 8.4), dpi=100, facecolor=_PAPER)
     grid = figure.add_gridspec(2, 3, left=0.01, right=0.99, top=0.94, bottom=0.045, wspace=0.02, hspace=0.06)
     low, high = bounds[_HEAD]
     for column, share in enumerate(_AXIAL_LEVELS):
         at = round(low + share * (high - 1 - low))
-        _draw(figure.add_subplot(grid[0, column]), view, masks, vocabulary, _HEAD, at, f"axial {at + 1}")
+        _draw(figure.add_subplot(grid[0, column]), view, masks, vocabulary, _HEAD, at, "axial")
     for column, (axis, name) in enumerate([(_FRONT, "coronal"), (_RIGHT, "sagittal")]):
         at = _busiest(view, axis)
-        _draw(figure.add_subplot(grid[1, column]), view, masks, vocabulary, axis, at, f"{name} {at + 1}")
+        _draw(figure.add_subplot(grid[1, column]), view, masks, vocabulary, axis, at, name)
     _legend(figure.add_subplot(grid[1, 2]), masks, vocabulary)
     x, y, z = volume.geometry.shape
     spacing = " × ".join(f"{s:.2f}" for s in volume.geometry.spacing_mm)
@@ -82,6 +86,21 @@ def _ras_view(volume: Volume, masks: MaskSet) -> _View:
     words = masks.words.transpose(0, *[1 + axis for axis in order])[(slice(None), *flips)]
     x, y, z = (volume.geometry.spacing_mm[axis] for axis in order)
     return _View(hu, words, (x, y, z))
+
+
+def _framed(view: _View) -> _View:
+    """Cut left-right and front-back to the patient, so that no picture is mostly air; all slices stay."""
+    shadow = (view.hu[..., :: max(1, view.hu.shape[2] // 32)] > _SKIN_HU).sum(axis=2)
+    box = []
+    for axis in range(2):
+        # A line of couch or a wire crosses few voxels; the body crosses many.
+        across = (shadow > 0).sum(axis=1 - axis)
+        hits = np.flatnonzero(across > 0.15 * across.max())
+        margin = round(_FRAME_MM / view.spacing_mm[axis])
+        low, high = (hits[0], hits[-1] + 1) if len(hits) else (0, view.hu.shape[axis])
+        box.append(slice(max(0, int(low) - margin), int(high) + margin))
+    first = (box[0].start, box[1].start, 0)
+    return _View(view.hu[box[0], box[1]], view.words[:, box[0], box[1]], view.spacing_mm, first)
 
 
 def _occupied(view: _View) -> list[tuple[int, int]]:
@@ -107,7 +126,7 @@ def _busiest(view: _View, axis: int) -> int:
     return int(np.argmax(classes + filled / (filled.max() + 1)))
 
 
-def _draw(axes: Axes, view: _View, masks: MaskSet, vocabulary: Vocabulary, axis: int, at: int, title: str) -> None:
+def _draw(axes: Axes, view: _View, masks: MaskSet, vocabulary: Vocabulary, axis: int, at: int, plane: str) -> None:
     """One slice with its masks."""
     take = [slice(None)] * 3
     take[axis] = slice(at, at + 1)
@@ -130,7 +149,7 @@ def _draw(axes: Axes, view: _View, masks: MaskSet, vocabulary: Vocabulary, axis:
     axes.imshow(shown[:, ::-1], interpolation="bilinear")
     axes.set_axis_off()
     axes.text(
-        0.012, 0.985, title, transform=axes.transAxes, color=_INK, fontsize=9, va="top",
+        0.012, 0.985, f"{plane} {view.first[axis] + at + 1}", transform=axes.transAxes, color=_INK, fontsize=9, va="top",
         bbox={"facecolor": _PAPER, "alpha": 0.6, "edgecolor": "none", "pad": 2},
     )  # fmt: skip
     left = {_HEAD: "R", _FRONT: "R", _RIGHT: "A"}[axis]

@@ -1,0 +1,177 @@
+"""The command line: frozen options, exit codes, one line per refusal, nothing heavy for --help."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from tests.test_workflow import write_scan
+from tests.weights_on_disk import write_small_weights
+from voxicon.cli.main import app, main
+from voxicon.errors import UnknownClass
+
+OPTIONS = {
+    "segment": {
+        "-i", "--input", "-o", "--output", "-c", "--classes", "--weights", "--device", "--cleanup", "--overwrite",
+        "--continue", "--preview", "--no-preview", "--json", "-q", "--quiet", "--debug", "--volume", "--use",
+        "--assume-orientation", "--spacing", "--hu-offset",
+    },
+    "classes": {"--json"},
+    "train": {"--data", "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug"},
+    "weights get": {"--sha256", "--debug"},
+    "weights convert": {"-o", "--output", "--overwrite", "--debug"},
+    "weights info": {"--json", "--debug"},
+    "weights verify": {"--debug"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command as its entry point runs it, in this process: starting torch anew costs seconds."""
+
+    def one(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["voxicon", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return Done(int(stop.value.code or 0), out, err)
+
+    return one
+
+
+def test_commands_and_options_are_frozen() -> None:
+    found: dict[str, set[str]] = {}
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        members = getattr(command, "commands", None)
+        for full, one in ({f"{name} {k}": c for k, c in members.items()} if members else {name: command}).items():
+            names = [{*p.opts, *p.secondary_opts} for p in one.params if p.param_type_name == "option"]
+            found[full] = set().union(*names) - {"--help", "-h"}
+    assert found == OPTIONS
+
+
+def test_help_and_version_import_nothing_heavy(run: Run) -> None:
+    code = (
+        "import sys\nfrom voxicon.cli.main import app, main\n"
+        "try:\n    app(['segment', '--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'monai', 'scipy', 'matplotlib', 'nibabel', 'numpy'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "voxicon" in run("--version").stdout
+
+
+def test_segment_end_to_end(run: Run, tmp_path: Path) -> None:
+    weights = write_small_weights(tmp_path / "w.safetensors")
+    scan = write_scan(tmp_path / "a.nii.gz")
+    out = tmp_path / "out"
+    done = run("segment", str(scan), "-o", str(out), "-c", "liver,right kidney", "--weights", str(weights), "--json")
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert row["status"] == "done"
+    assert sorted(p.name for p in (out / "a" / "segmentations").iterdir()) == ["kidney_right.nii.gz", "liver.nii.gz"]
+    again = run("segment", str(scan), "-o", str(out), "-c", "liver", "--weights", str(weights), "-q")
+    assert again.returncode == 1
+    assert "[E-OUTPUT]" in again.stderr
+    skipped = run("segment", "-i", str(scan), "-o", str(out), "--weights", str(weights), "--continue")
+    assert skipped.returncode == 0
+    assert "complete" in skipped.stderr
+    # Machine output only on stdout: without --json there is none.
+    assert skipped.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["segment"], 2, "no scan given"),
+        (["segment", "nowhere.nii.gz"], 2, "no such file"),
+        (["segment", "{scan}", "-c", "livr"], 2, "did you mean liver"),
+        (["segment", "{scan}", "--overwrite", "--continue"], 2, "contradict"),
+        (["segment", "{scan}", "--weights", "nowhere"], 2, "E-WEIGHTS"),
+        (["segment", "{scan}", "--weights", "{scan}"], 2, "E-WEIGHTS"),
+        (["segment", "{scan}", "--spacing", "1,2"], 2, "three numbers"),
+        (["segment", "{scan}", "--use", "both"], 2, "sform"),
+        (["segment", "{scan}", "--device", "toaster", "--weights", "{weights}"], 2, "unknown"),
+        (["segment", "{scan}", "--cleanup", "sometimes"], 2, "sometimes"),
+        (["segment", "{text}", "--weights", "{weights}", "-o", "{out}"], 1, "E-FORMAT"),
+        (["weights", "verify", "nowhere"], 2, "E-WEIGHTS"),
+        (["weights", "convert", "{text}", "-o", "{out}.safetensors"], 2, "E-WEIGHTS"),
+        (["weights", "convert", "{text}", "-o", "x.pth"], 2, "must end in .safetensors"),
+        (["weights", "get", "https://example.org/x"], 2, "hf:"),
+        (["train", "nowhere.yaml"], 2, "cannot be read"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+def test_refusals_are_one_line_with_the_right_exit_code(
+    run: Run, tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
+    places = {
+        "scan": write_scan(tmp_path / "a.nii.gz"),
+        "weights": write_small_weights(tmp_path / "w.safetensors"),
+        "text": tmp_path / "text.nii.gz",
+        "out": tmp_path / "out",
+    }
+    places["text"].write_text("<html>this is no scan</html>" * 40)
+    done = run(*(word.format(**places) for word in words))
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    ours = [line for line in done.stderr.splitlines() if line.startswith("voxicon: ")]
+    assert len(ours) <= 1
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["voxicon", "segment", str(write_scan(tmp_path / "a.nii.gz")), "-c", "livr", "--debug"])
+    with pytest.raises(UnknownClass, match="did you mean liver"):
+        main()
+
+
+def test_an_interrupt_is_130(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("voxicon.workflow.find_jobs", interrupt)
+    done = run("segment", str(tmp_path))
+    assert done.returncode == 130
+    assert "--continue" in done.stderr
+
+
+def test_a_bug_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("voxicon.workflow.find_jobs", stumble)
+    done = run("segment", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr == "voxicon: internal error: ZeroDivisionError: a bug; run again with --debug for the traceback\n"
+
+
+def test_classes_lists_every_word_and_speaks_json(run: Run) -> None:
+    assert "kidney_left" in run("classes").stdout
+    entries = json.loads(run("classes", "--json").stdout)
+    assert [e["id"] for e in entries] == list(range(1, 33))
+
+
+def test_weights_info(run: Run, tmp_path: Path) -> None:
+    weights = write_small_weights(tmp_path / "w.safetensors")
+    text = run("weights", "info", str(weights)).stdout
+    assert "spleen, kidney_right, liver" in text
+    assert "licence" in text
+    assert json.loads(run("weights", "info", str(weights), "--json").stdout)["card"]["title"] == "noise"

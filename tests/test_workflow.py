@@ -1,0 +1,137 @@
+"""Result folders: complete or not there, never half; a bad scan does not stop the others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.phantoms import body
+from tests.weights_on_disk import CLASSES, write_small_weights
+from voxicon import result as result_module
+from voxicon.errors import OutputError, UsageError
+from voxicon.segmenter import Segmenter, load
+from voxicon.workflow import find_jobs, is_complete, run_jobs
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
+    return load(write_small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors"), device="cpu")
+
+
+def write_scan(path: Path) -> Path:
+    volume = body((8.0, 8.0, 10.0))
+    # Real CT is noisy; the reader refuses files with a handful of values as label maps.
+    noise = np.random.default_rng(0).normal(0, 12, volume.hu.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image((volume.hu + noise).astype(np.int16), volume.geometry.affine), path)
+    return path
+
+
+def test_a_result_folder_holds_what_it_says(segmenter: Segmenter, tmp_path: Path) -> None:
+    scan = write_scan(tmp_path / "a.nii.gz")
+    [outcome] = run_jobs(segmenter, find_jobs([scan], tmp_path / "out"))
+    folder = tmp_path / "out" / "a"
+    assert outcome.status == "done"
+    case = json.loads((folder / "case.json").read_text())
+    assert set(case["volumes_ml"]) == set(CLASSES)
+    assert case["input"]["sha256"] == hashlib.sha256(scan.read_bytes()).hexdigest()
+    assert case["notice"] == "Research software, not a medical device."
+    on_disk = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert on_disk == {*case["files"], "case.json"}
+    assert {f"segmentations/{name}.nii.gz" for name in CLASSES} <= on_disk
+    assert {"combined_labels.nii.gz", "combined_labels.json", "preview.png"} <= on_disk
+    for name, digest in case["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    source, mask = nib.load(scan), nib.load(folder / "segmentations" / "liver.nii.gz")
+    assert mask.shape == source.shape
+    assert (mask.affine == source.affine).all()
+    assert np.asarray(mask.dataobj).sum() * np.prod(source.header.get_zooms()) / 1000 == pytest.approx(
+        case["volumes_ml"]["liver"], abs=1e-2
+    )
+
+
+def test_same_input_same_bytes(segmenter: Segmenter, tmp_path: Path) -> None:
+    scan = write_scan(tmp_path / "a.nii.gz")
+    for out in ("one", "two"):
+        list(run_jobs(segmenter, find_jobs([scan], tmp_path / out)))
+    one, two = (json.loads((tmp_path / out / "a" / "case.json").read_text())["files"] for out in ("one", "two"))
+    assert one == two
+
+
+def test_a_bad_scan_does_not_stop_the_others(segmenter: Segmenter, tmp_path: Path) -> None:
+    good = write_scan(tmp_path / "scans" / "b.nii.gz")
+    (tmp_path / "scans" / "a.nii.gz").write_bytes(good.read_bytes()[:500])
+    outcomes = list(run_jobs(segmenter, find_jobs([tmp_path / "scans"], tmp_path / "out")))
+    assert [o.status for o in outcomes] == ["failed", "done"]
+    assert outcomes[0].error is not None
+    assert outcomes[0].error.code == "E-TRUNC"
+    assert not (tmp_path / "out" / "a").exists()
+
+
+def test_existing_results_are_refused_kept_or_replaced(segmenter: Segmenter, tmp_path: Path) -> None:
+    jobs = find_jobs([write_scan(tmp_path / "a.nii.gz")], tmp_path / "out")
+    assert [o.status for o in run_jobs(segmenter, jobs, ["liver"])] == ["done"]
+    [refused] = run_jobs(segmenter, jobs, ["liver"])
+    assert refused.status == "failed"
+    assert "--overwrite" in str(refused.error)
+    assert [o.status for o in run_jobs(segmenter, jobs, ["liver"], if_exists="continue")] == ["skipped"]
+    assert [o.status for o in run_jobs(segmenter, jobs, ["liver"], if_exists="overwrite")] == ["done"]
+    (jobs[0].folder / "segmentations" / "liver.nii.gz").unlink()
+    assert not is_complete(jobs[0].folder)
+    assert [o.status for o in run_jobs(segmenter, jobs, ["liver"], if_exists="continue")] == ["done"]
+
+
+def test_a_folder_being_rewritten_never_claims_to_be_complete(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = find_jobs([write_scan(tmp_path / "a.nii.gz")], tmp_path / "out")
+    list(run_jobs(segmenter, jobs, ["liver"]))
+    assert is_complete(jobs[0].folder)
+
+    def disk_full(*_: object) -> None:
+        raise OutputError("disk full")
+
+    monkeypatch.setattr(result_module, "write_combined", disk_full)
+    [outcome] = run_jobs(segmenter, jobs, ["liver"], if_exists="overwrite")
+    assert outcome.status == "failed"
+    assert not is_complete(jobs[0].folder)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"files": 3}', '{"files": {"gone.nii.gz": ""}}'])
+def test_damaged_case_files_do_not_count_as_complete(tmp_path: Path, content: str) -> None:
+    (tmp_path / "case.json").write_text(content)
+    assert not is_complete(tmp_path)
+
+
+def test_jobs_get_folders_of_their_own(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        (tmp_path / patient).mkdir()
+        (tmp_path / patient / "ct.nii.gz").touch()
+    (tmp_path / "p1" / "other.nii").touch()
+    jobs = find_jobs([tmp_path], tmp_path / "out")
+    assert [job.folder.name for job in jobs] == ["p1_ct", "other", "p2_ct"]
+    assert len(find_jobs([tmp_path / "p1" / "other.nii", tmp_path / "p1" / "other.nii"], tmp_path)) == 1
+
+
+def test_inputs_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        find_jobs([tmp_path / "none.nii.gz"], tmp_path)
+    with pytest.raises(UsageError, match="without any"):
+        find_jobs([tmp_path], tmp_path / "out")
+    for folder in ("x/a", "y/a"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "ct.nii").touch()
+    with pytest.raises(UsageError, match="two scans would go"):
+        find_jobs([tmp_path], tmp_path / "out")
+
+
+def test_an_output_folder_that_is_a_file_is_refused(segmenter: Segmenter, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("not a folder")
+    result = segmenter.segment(body((8.0, 8.0, 8.0)), classes=["liver"])
+    with pytest.raises(OutputError):
+        result.save(tmp_path / "out" / "case")

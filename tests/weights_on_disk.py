@@ -1,0 +1,32 @@
+"""Small weights in a file, for tests of everything around the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from voxicon.model.checkpoint import Metadata, save_checkpoint
+from voxicon.model.network import NetworkConfig, build_network
+
+CLASSES = ("spleen", "kidney_right", "liver", "pancreas", "liver_tumor")
+
+
+def write_small_weights(path: Path, classes: tuple[str, ...] = CLASSES, **changes: object) -> Path:
+    """An untrained network with a real checkpoint around it; its masks are noise, but always the same noise."""
+    torch.manual_seed(0)
+    shape = NetworkConfig(backbone="compact", classes=classes, embedding_size=8, options={"channels": [16, 16]})
+    network = build_network(shape, torch.randn(len(classes), 8))
+    with torch.no_grad():
+        network.head.controller.weight.mul_(6)
+    fields = {
+        "network": shape,
+        "preparation": {"spacing_mm": [6, 6, 6], "window_hu": [-250, 350]},
+        "inference": {"window": [16, 16, 16], "overlap": 0.25},
+        "text_bank": {"encoder": "random"},
+        "trained": classes,
+        "card": {"title": "noise", "licence": "Apache-2.0"},
+        **changes,
+    }
+    save_checkpoint(path, network, Metadata(**fields))  # type: ignore[arg-type]
+    return path
