@@ -25,7 +25,7 @@ def write_small_weights(path: Path, classes: tuple[str, ...] = CLASSES, **change
         "inference": {"window": [16, 16, 16], "overlap": 0.25},
         "text_bank": {"encoder": "random"},
         "trained": classes,
-        "card": {"title": "noise", "licence": "Apache-2.0"},
+        "card": {"title": "noise", "license": "Apache-2.0"},
         **changes,
     }
     save_checkpoint(path, network, Metadata(**fields))  # type: ignore[arg-type]

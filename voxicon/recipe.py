@@ -68,7 +68,7 @@ class Recipe(_Section):
         inference: Window, overlap and threshold written into the checkpoint.
         optimize: Steps, learning rate, augmentation, seed.
         repaint_hu: Raw structure name, or the start of one → range of mean HU it may be repainted to.
-        card: Free text for the training card: title, licence, what the weights cannot do.
+        card: Free text for the training card: title, license, what the weights cannot do.
     """
 
     name: str

@@ -153,7 +153,7 @@ class Segmenter:
             "name": self.name,
             "sha256": self.checkpoint.sha256,
             "title": card.get("title", ""),
-            "licence": card.get("licence", "not stated"),
+            "license": card.get("license", "not stated"),
         }
 
     def _settings(self, cleanup: str) -> dict[str, object]:

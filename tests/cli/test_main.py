@@ -173,5 +173,5 @@ def test_weights_info(run: Run, tmp_path: Path) -> None:
     weights = write_small_weights(tmp_path / "w.safetensors")
     text = run("weights", "info", str(weights)).stdout
     assert "spleen, kidney_right, liver" in text
-    assert "licence" in text
+    assert "license" in text
     assert json.loads(run("weights", "info", str(weights), "--json").stdout)["card"]["title"] == "noise"

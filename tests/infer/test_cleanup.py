@@ -105,6 +105,13 @@ def test_of_two_equal_components_the_one_with_the_lower_first_voxel_stays():
     assert (result["spleen"] == boxes(((2, 4), (0, 2), (5, 7)))).all()
 
 
+def test_of_many_equal_components_the_first_stays():
+    mask = np.zeros((20, 20, 20), dtype=bool)
+    mask[::2, ::2, ::2] = True
+    assert np.argwhere(largest(mask)).tolist() == [[0, 0, 0]]
+    assert np.argwhere(largest(mask, 2)).tolist() == [[0, 0, 0], [0, 0, 2]]
+
+
 def test_ranked_breaks_every_tie_by_the_first_voxel():
     four = [((0, 3), (8, 11), (0, 3)), ((4, 6), (5, 7), (0, 2)), ((4, 6), (0, 2), (5, 7)), ((9, 11), (0, 2), (0, 2))]
     assert (largest(boxes(*four), 2) == boxes(four[0], four[2])).all()
@@ -200,6 +207,15 @@ def test_inside_takes_several_organs_and_only_their_cleaned_masks():
     tumor = boxes(((31, 33), (3, 5), (3, 5)), ((5, 7), (3, 5), (3, 5)), ((20, 21), (2, 3), (2, 3)))
     result, _ = cleaned({"kidney_tumor": tumor, "kidney_right": boxes(right, stray), "kidney_left": boxes(left)})
     assert (result["kidney_tumor"] == tumor & ~boxes(stray)).all()
+
+
+def test_inside_of_a_lung_sees_what_the_lungs_rule_moved_there():
+    lung_right, lung_left = boxes(((24, 36), (1, 11), (1, 13))), boxes(((4, 16), (1, 11), (1, 13)))
+    lobe, tumor = boxes(((4, 16), (1, 11), (8, 13))), boxes(((8, 10), (5, 7), (11, 13)))
+    lung_tumor = replace(VOCABULARY["lung_tumor"], cleanup=Cleanup("inside", ("lung_left",)))
+    vocabulary = Vocabulary([VOCABULARY["lung_right"], VOCABULARY["lung_left"], lung_tumor])
+    masks = {"lung_tumor": tumor, "lung_right": lung_right | lobe, "lung_left": lung_left & ~lobe}
+    assert (clean(pack(masks), vocabulary)[0]["lung_tumor"] == tumor).all()
 
 
 def test_inside_judges_by_the_kidney_that_is_there():

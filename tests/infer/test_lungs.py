@@ -10,6 +10,7 @@ from tests.infer.phantoms import LEFT, LUNGS, RIGHT, VOCABULARY, boxes, cleaned,
 from voxicon.core.geometry import Geometry
 from voxicon.infer.cleanup import clean
 from voxicon.infer.components import components
+from voxicon.infer.lungs import separate_lungs
 
 
 def test_two_good_lungs_stay_and_nothing_is_said():
@@ -43,6 +44,14 @@ def test_a_single_lung_keeps_what_is_sizable(side):
     assert "removed 1 of 1441 voxels" in notes[0]
     result, _ = cleaned({f"lung_{side}": lung})
     assert (result[f"lung_{side}"] == RIGHT).all()
+
+
+def test_a_single_lung_without_a_name_for_the_other():
+    crumb = boxes(((20, 21), (0, 1), (0, 1)))
+    for order in (1, -1):
+        lung, nothing = separate_lungs(*(RIGHT | crumb, boxes())[::order], grid())[::order]
+        assert (lung == RIGHT).all()
+        assert not nothing.any()
 
 
 def test_a_lung_cut_in_two_keeps_both_pieces_and_loses_crumbs():

@@ -80,6 +80,32 @@ def test_row_22_hu_offset_is_the_users_word(tmp_path):
     assert moved.source.warnings == ()
 
 
+def test_clamping_follows_the_users_offset(tmp_path):
+    volume = read_volume(save(tmp_path, nifti_bytes()), ReadOptions(hu_offset=-100))
+    assert (volume.hu == np.maximum(phantom() - 100.0, -1024)).all()
+    assert "lowest -11" in volume.source.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ((phantom() > -500, phantom() > 0, -1000, 60, 1050), "a CT in HU with much dense bone"),
+        ((phantom() > -500, phantom() > 0, 900, 950, 1050), "no air near 0"),
+    ],
+)
+def test_row_22_no_offset_is_invented(tmp_path, parts, why):
+    body, core, outside, rim, inside = parts
+    values = np.where(core, inside, np.where(body, rim, outside)) + np.rint(noise() * 200)
+    assert (read_volume(save(tmp_path, nifti_bytes(values.astype(np.int16)))).hu == values).all(), why
+
+
+def test_row_22_a_broad_histogram_is_no_stored_offset(tmp_path):
+    values = np.where(phantom() < -500, 10, 200) + np.rint(noise() * 1100) * (phantom() > -500)
+    volume = read_volume(save(tmp_path, nifti_bytes(values.astype(np.int16))))
+    assert (volume.hu == values).all()
+    assert "neither air nor fat" in volume.source.warnings[0]
+
+
 @pytest.mark.parametrize("values", [noise(), noise() * 2 - 1, np.rint(noise() * 255), noise() * 6 - 3, noise() * 255])
 def test_row_23_normalized_values(tmp_path, values):
     refused(save(tmp_path, nifti_bytes(values.astype(np.float32))), "E-HU", NotCt)
@@ -108,6 +134,12 @@ def test_row_26_a_label_map_is_no_ct(tmp_path, labels):
     values = np.random.default_rng(0).integers(0, labels, SHAPE).astype(np.int16) * 5
     assert "label map" in refused(save(tmp_path, nifti_bytes(values)), "E-INTENT", NotCt)
     refused(save(tmp_path, nifti_bytes(values.astype(np.float32))), "E-INTENT", NotCt)
+
+
+def test_missing_numbers_do_not_hide_a_label_map(tmp_path):
+    values = np.random.default_rng(0).integers(0, 9, SHAPE).astype(np.float32) * 100
+    values[0, 0, 0] = np.nan
+    refused(save(tmp_path, nifti_bytes(values)), "E-INTENT", NotCt)
 
 
 def test_few_values_with_air_below_zero_are_a_phantom(tmp_path):

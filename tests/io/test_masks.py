@@ -114,7 +114,7 @@ def test_ids_above_255_need_two_bytes(tmp_path, number, dtype):
 
 
 def test_names_are_inside_the_file_and_beside_it(tmp_path):
-    masks = MaskSet.empty(["kidney_cyst", "spleen", "portal_vein_and_splenic_vein"], GEOMETRY)
+    masks = MaskSet.empty(["kidney_cyst", "spleen", "colon", "hepatic_vessel"], GEOMETRY)
     path, beside = write_combined(masks, tmp_path / "combined_labels.nii.gz", VOCABULARY)
     expected = {VOCABULARY[name].id: name for name in masks}
     assert label_names(path) == expected

@@ -115,6 +115,13 @@ def test_quaternion_longer_than_one(tmp_path):
     assert np.allclose(read_volume(path, ReadOptions(use="sform")).geometry.affine, LPS_AFFINE, atol=1e-5)
 
 
+def test_quaternion_of_nan(tmp_path):
+    path = save(tmp_path, nifti_bytes(quatern_b=np.nan))
+    refused(path, "E-FORMS", BadGeometry)
+    assert read_volume(path, ReadOptions(use="sform")).geometry.orientation == "LPS"
+    refused(path, "E-AFFINE", BadGeometry, ReadOptions(use="qform"))
+
+
 def test_row_14_no_codes_is_refused(tmp_path):
     path = save(tmp_path, nifti_bytes(sform_code=0, qform_code=0))
     message = refused(path, "E-ORIENT", BadGeometry)
@@ -159,6 +166,9 @@ def test_row_15_large_disagreement_needs_a_word(tmp_path):
     by_sform = read_volume(path, ReadOptions(use="sform"))
     assert np.allclose(by_sform.geometry.affine, LPS_AFFINE, atol=1e-5)
     assert "the sform was used" in by_sform.source.warnings[0]
+    # The mask repeats the scan's header, contradiction included: every program lays it onto the scan.
+    write_mask(tmp_path / "mask.nii.gz", MASK, by_sform.geometry, by_sform.source.header)
+    assert np.allclose(nib.load(tmp_path / "mask.nii.gz").header.get_qform(), moved(1.2), atol=1e-4)
 
     by_qform = read_volume(path, ReadOptions(use="qform"))
     assert np.allclose(by_qform.geometry.affine, moved(1.2), atol=1e-4)

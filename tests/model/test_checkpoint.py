@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from voxicon.errors import CheckpointError
+from voxicon.errors import CheckpointError, OutputError
 from voxicon.model import load_network
 from voxicon.model.checkpoint import Metadata, file_sha256, load_checkpoint, read_metadata, save_checkpoint
 from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
@@ -27,7 +27,7 @@ METADATA = Metadata(
     inference={"window": [96, 96, 96], "threshold": 0.5},
     text_bank={"names": ["liver", "spleen"], "prompts": ["a liver", "a spleen"], "encoder": "minilm"},
     trained=("liver",),
-    card={"licence": "Apache-2.0", "scores": {"liver": 0.93}, "note": "größer"},
+    card={"license": "Apache-2.0", "scores": {"liver": 0.93}, "note": "größer"},
 )
 
 
@@ -91,11 +91,11 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
     before = file.read_bytes()
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
     with monkeypatch.context() as patch:
         patch.setattr(os if step == "fsync" else Path, step, fail)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(OutputError, match="disk full"):
             save_checkpoint(file, network, METADATA, dtype=torch.float16)
     assert file.read_bytes() == before
     assert list(file.parent.iterdir()) == [file]

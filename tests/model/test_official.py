@@ -136,7 +136,7 @@ def test_metadata_says_what_the_original_code_does(unet_file: Path) -> None:
     assert metadata.text_bank["prompts"][7] == "A computerized tomography of a Word 8"
     assert metadata.card["source_file"] == "unet.pth"
     assert metadata.card["sha256"] == file_sha256(unet_file)
-    assert metadata.card["licence"].startswith("CC BY-NC-ND 4.0")
+    assert metadata.card["license"].startswith("CC BY-NC-ND 4.0")
 
 
 def test_conversion_writes_the_same_network(unet_file: Path, unet_network: UniversalNetwork, tmp_path: Path) -> None:

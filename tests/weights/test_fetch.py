@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.weights.loopback_hub import COMMIT, LoopbackHub, serve
-from voxicon.errors import DownloadError, UsageError
+from voxicon.errors import CheckpointError, DownloadError, UsageError
 from voxicon.weights import fetch as fetch_module
 from voxicon.weights.fetch import HubFile, fetch
 from voxicon.weights.store import MANIFEST, Record, lookup, record, verify
@@ -216,7 +216,7 @@ def test_refusals_are_one_line_that_says_what_to_do(hub, tmp_path, error, said):
 
 def test_a_server_that_is_no_hub(hub, tmp_path):
     hub.commit = None
-    with pytest.raises(DownloadError, match="not a Hugging Face Hub .* check HF_ENDPOINT"):
+    with pytest.raises(DownloadError, match=r"not a Hugging Face Hub .* check HF_ENDPOINT"):
         fetch(ADDRESS, folder=tmp_path)
 
 
@@ -278,6 +278,13 @@ def test_a_folder_that_cannot_be_made(hub, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DownloadError, match="cannot write to"):
         fetch(ADDRESS, folder=tmp_path / "file" / "weights")
+
+
+def test_a_damaged_manifest_is_found_before_the_download(hub, tmp_path):
+    (tmp_path / MANIFEST).write_text("not json")
+    with pytest.raises(CheckpointError, match=r"weights\.json: damaged"):
+        fetch(ADDRESS, folder=tmp_path)
+    assert "GET" not in hub.methods
 
 
 def test_no_space(hub, tmp_path, monkeypatch):

@@ -112,9 +112,7 @@ def test_torch_files_have_to_be_converted(folder, name):
 
 
 def test_what_is_not_there_is_refused_with_what_is(folder, tmp_path):
-    with pytest.raises(
-        CheckpointError, match=r"nosuch: no such weights; installed: nothing; put .* voxicon weights fetch"
-    ):
+    with pytest.raises(CheckpointError, match=r"no such weights; installed: nothing; put .* 'voxicon weights fetch'"):
         resolve("nosuch")
     _file(folder / "b.safetensors")
     with pytest.raises(CheckpointError, match=r"installed: b\.safetensors; put"):
@@ -165,9 +163,7 @@ def test_verify_compares_the_bytes_with_the_record(folder):
     assert verify(path) == _record()
     path.write_bytes(b"weight5")
     expected, found = (hashlib.sha256(content).hexdigest() for content in (b"weights", b"weight5"))
-    with pytest.raises(
-        CheckpointError, match=f"SHA-256 is {found}, recorded is {expected} .* fetch it again"
-    ) as caught:
+    with pytest.raises(CheckpointError, match=f"is {found}, recorded is {expected} .* fetch it again") as caught:
         verify(path)
     assert caught.value.code == "E-HASH"
 

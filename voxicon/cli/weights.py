@@ -19,7 +19,7 @@ def get(
     sha256: Annotated[str | None, typer.Option(help="Refuse the file if its hash is another.")] = None,
     debug: _Debug = False,
 ) -> None:
-    """Download weights from the Hugging Face hub; size and licence are printed first."""
+    """Download weights from the Hugging Face hub; size and license are printed first."""
     del debug
     from voxicon.weights.fetch import fetch
 

@@ -34,7 +34,7 @@ class DatasetCard(BaseModel):
         id: Short name, unique among cards.
         title: As its makers name it.
         source: Where it comes from.
-        terms: Its licence.
+        terms: Its license.
         labels_by: Who drew the labels. Agreement with machine labels is agreement, not accuracy.
         phase: Contrast phase, where known.
         image: CT file, relative to the data folder.

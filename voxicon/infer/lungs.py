@@ -125,20 +125,20 @@ def _rename_strays(right: Mask, left: Mask, geometry: Geometry) -> tuple[Mask, M
         middle = (x_right[main_right] + x_left[main_left]) / 2
         if x_right[main_right] <= middle:
             return right, left  # no side is the right one: lungs on top of each other, or a mirrored scan
-        to_left = _touching(rights, main_right, lefts.pick([main_left])) & (x_right < middle)
-        to_right = _touching(lefts, main_left, rights.pick([main_right])) & (x_left > middle)
+        to_left = _touching(rights, lefts.pick([main_left])) & (x_right < middle)
+        to_right = _touching(lefts, rights.pick([main_right])) & (x_left > middle)
         if not (to_left.any() or to_right.any()):
             return right, left
         moving_left, moving_right = to_left[rights.labels], to_right[lefts.labels]
         right, left = (right & ~moving_left) | moving_right, (left & ~moving_right) | moving_left
 
 
-def _touching(parts: Components, main: int, other: Mask) -> NDArray[np.bool_]:
-    """(n + 1,) true for pieces, the main one left out, that touch or overlap another mask."""
+def _touching(parts: Components, other: Mask) -> NDArray[np.bool_]:
+    """(n + 1,) true for pieces that touch another mask; false for 0, which is no piece."""
     grown = ndimage.maximum_filter(other.view(np.uint8), size=3, mode="constant").view(bool)
     touches = np.zeros(len(parts.sizes), dtype=bool)
     touches[np.unique(parts.labels[grown])] = True
-    touches[[0, main]] = False
+    touches[0] = False
     return touches
 
 

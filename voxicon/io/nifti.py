@@ -236,7 +236,6 @@ def _describe(
     header["dim"] = [3, *shape, 1, 1, 1, 1]
     header.set_data_dtype(dtype)
     header["vox_offset"] = int(header["sizeof_hdr"]) + tail_bytes
-    header["magic"] = header.single_magic
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["intent_code"] = intent_code
     # Times, ranges and free text describe the scan, not the mask; free text may hold a patient's name.

@@ -6,6 +6,7 @@ Loading runs no code from the file. Preparation settings are read from here, nev
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from voxicon.errors import CheckpointError
+from voxicon.errors import CheckpointError, OutputError
 from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
 
 FORMAT = "voxicon-1"
@@ -36,7 +37,7 @@ class Metadata:
         inference: ``window`` (three voxel counts) and ``threshold`` (0-1).
         text_bank: Prompts, encoder and names behind the text vectors.
         trained: Classes with a training signal; the others have a word but no experience.
-        card: What the weights saw, what they score, where they fail, licence.
+        card: What the weights saw, what they score, where they fail, license.
     """
 
     network: NetworkConfig
@@ -106,6 +107,9 @@ def save_checkpoint(
         network: Its weights and text vectors are stored.
         metadata: Stored beside them.
         dtype: Storage type of floating point tensors; float16 halves the file.
+
+    Raises:
+        OutputError: The folder is missing or full, or may not be written.
     """
     tensors = {
         name: (t.to(dtype) if t.is_floating_point() else t).contiguous().cpu()
@@ -119,8 +123,13 @@ def save_checkpoint(
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror}); choose another folder or make room", code="E-DISK"
+        ) from error
     finally:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
 
 
 def read_metadata(path: Path) -> Metadata:

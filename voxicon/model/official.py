@@ -93,6 +93,14 @@ class Placement:
     not_needed: tuple[str, ...]
     ignored: tuple[str, ...]
 
+    def describe(self) -> str:
+        """One line for people: what was read, what was placed, what was left out and why."""
+        left = f"; beside the weights, not read: {', '.join(self.ignored)}" if self.ignored else ""
+        return (
+            f"{self.backbone}, keys start with {self.layout!r}: {len(self.placed)} tensors placed, "
+            f"{len(self.not_needed)} known and without effect{left}"
+        )
+
 
 def read_official(
     path: Path, class_names: Sequence[str], wordings: Sequence[str], *, text_vectors: Tensor | None = None
@@ -326,5 +334,5 @@ def _metadata(config: NetworkConfig, wordings: Sequence[str], path: Path) -> Met
             "centered": False,
         },
         trained=config.classes,
-        card={"licence": LICENSE, "source_file": path.name, "sha256": file_sha256(path)},
+        card={"license": LICENSE, "source_file": path.name, "sha256": file_sha256(path)},
     )

@@ -103,7 +103,11 @@ class Trainer:
         return self.folder / "resume.pt"
 
     def run(self, report: Report = lambda _: None) -> Path:
-        """Train to the last step; returns the path of the weights."""
+        """Train to the last step; returns the path of the weights.
+
+        A run that is already there is not trained again, but its weights are written anew, so that
+        their card says what the recipe says now.
+        """
         losses: list[float] = []
         began = time.monotonic() - self.seconds
         with _Log(self.folder, self.step) as log:
@@ -121,8 +125,9 @@ class Trainer:
                     log.write(row)
                     report({**row, "steps": self.config.steps})
                     losses = []
-                if self.step % self.config.save_every == 0 or self.step == self.config.steps:
+                if self.step % self.config.save_every == 0:
                     self.save()
+        self.save()
         return self.folder / "weights.safetensors"
 
     def _one_step(self) -> float:

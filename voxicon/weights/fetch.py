@@ -107,6 +107,7 @@ def fetch(
         DownloadError: huggingface_hub is not installed; offline; no such file; not allowed; connection lost (what
             came stays for the next call); another file of that name is there; no space. With code E-HASH: the
             bytes are not the expected ones; they are deleted.
+        CheckpointError: The manifest of the folder is damaged; nothing is fetched.
     """
     wanted = HubFile.parse(address)
     if sha256 is not None and _SHA256.fullmatch(sha256 := sha256.lower()) is None:
@@ -236,11 +237,11 @@ def _announcement(wanted: HubFile, offer: _Offer, endpoint: str, folder: Path) -
 
 def _is_there(target: Path, wanted: HubFile, expected: str | None) -> bool:
     """True when the file need not be fetched; a file of the same name from elsewhere is never replaced."""
+    known = lookup(target)  # also without a target: a damaged manifest must show before the download
     if not target.exists():
         return False
     if expected is not None and target.is_file() and file_hash(target) == expected:
         return True
-    known = lookup(target)
     if known is None or not known.source.startswith(wanted.at("")):
         raise DownloadError(
             f"{target}: a file of this name is there already, from {known.source if known else 'an unknown source'}; "
