@@ -23,6 +23,10 @@ GAS_HU = -150.0
 """Below this a voxel inside a soft organ is gas (or fat beside it) and is not repainted."""
 
 
+_AIRY_HU = -200.0
+"""Contrast changes stop growing below this."""
+
+
 class AugmentConfig(BaseModel):
     """How far patches may stray from the scans. Lengths in mm, angles in degrees, values in HU."""
 
@@ -164,7 +168,8 @@ def degrade(hu_XYZ: Tensor, config: AugmentConfig, generator: torch.Generator) -
         hu = functional.interpolate(thick, size=hu.shape[2:], mode="trilinear")
     contrast = config.contrast ** draw_uniform(generator, -1, 1)
     brightness = config.brightness_hu * draw_uniform(generator, -1, 1)
-    hu = hu * contrast + brightness
+    # Tissue contrast differs between scanners; air is -1000 HU on all of them, and lung must not pass for it.
+    hu = hu + (contrast - 1) * hu.clamp_min(_AIRY_HU) + brightness
     noise = config.noise_hu * draw_uniform(generator, 0, 1) ** 2
     hu = hu + noise * torch.randn(hu.shape, generator=generator)
     degraded: Tensor = hu[0, 0]

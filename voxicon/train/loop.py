@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,6 +95,8 @@ class Trainer:
         )
         self.step = 0
         self.seconds = 0.0
+        self._cutter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patches")
+        self._ahead: tuple[int, Future[PatchBatch]] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         if self._state_path.is_file():
             self._resume()
@@ -133,14 +136,25 @@ class Trainer:
     def _one_step(self) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        batch = self.sampler.batch(self.step, self.config.batch)
-        loss = self.loss_of(batch)
+        loss = self.loss_of(self._take_batch())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimizer.step()
         self._average()
         return float(loss.detach())
+
+    def _take_batch(self) -> PatchBatch:
+        """The patches of this step; a second thread then cuts the next ones while this step computes."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == self.step:
+            batch = ahead[1].result()
+        else:
+            batch = self.sampler.batch(self.step, self.config.batch)
+        following = self.step + 1
+        if following < self.config.steps:
+            self._ahead = (following, self._cutter.submit(self.sampler.batch, following, self.config.batch))
+        return batch
 
     def loss_of(self, batch: PatchBatch) -> Tensor:
         """The loss of a batch under the run's precision."""

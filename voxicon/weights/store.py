@@ -195,7 +195,7 @@ def _read_manifest(folder: Path) -> dict[str, Record]:
     try:
         entries: dict[str, dict[str, Any]] = json.loads(manifest.read_text(encoding="utf8"))["weights"]
         return {name: Record(**values) for name, values in entries.items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(
