@@ -104,15 +104,24 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
         load_recipe(tmp_path / "bad.yaml")
 
 
-def test_what_does_not_fit_is_refused_before_training(data: Path) -> None:
-    with pytest.raises(ConfigError, match="no card annotates spleen"):
-        build_trainer(load_recipe(write_recipe(data, classes=["spleen"])), data, data / "run", CPU)
-    with pytest.raises(ConfigError, match="one spacing for all axes"):
-        recipe = write_recipe(data, preparation={"spacing_mm": [4, 4, 5], "window_hu": [0, 1]})
-        build_trainer(load_recipe(recipe), data, data / "run", CPU)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ["spleen"]}, "no card annotates spleen"),
+        ({"preparation": {"spacing_mm": [4, 4, 5], "window_hu": [0, 1]}}, "one spacing for all axes"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_training(data: Path, changes: dict[str, object], message: str) -> None:
+    recipe = load_recipe(write_recipe(data, **changes))
+    with pytest.raises(ConfigError, match=message):
+        build_trainer(recipe, data, data / "run", CPU)
+
+
+def test_missing_data_is_refused_before_training(data: Path) -> None:
+    recipe = load_recipe(write_recipe(data))
+    (data / "labels.nii.gz").unlink()
     with pytest.raises(CardError, match=r"labels.nii.gz is missing"):
-        (data / "labels.nii.gz").unlink()
-        build_trainer(load_recipe(write_recipe(data)), data, data / "run", CPU)
+        build_trainer(recipe, data, data / "run", CPU)
 
 
 def test_the_recipe_that_ships_is_sound() -> None:

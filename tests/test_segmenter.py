@@ -77,9 +77,10 @@ def test_weights_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     strange = write_small_weights(tmp_path / "a.safetensors", classes=("class_01", "class_02"))
     with pytest.raises(CheckpointError, match="none of the classes"):
         load(strange, device="cpu")
-    for changes in ({"inference": {}}, {"inference": {"window": [16, 16]}}, {"inference": {"window": [16] * 3, "x": 1}}):
+    for settings in ({}, {"window": [16, 16]}, {"window": [16] * 3, "x": 1}):
+        broken = write_small_weights(tmp_path / "b.safetensors", inference=settings)
         with pytest.raises(CheckpointError, match="inference settings"):
-            load(write_small_weights(tmp_path / "b.safetensors", **changes), device="cpu")
+            load(broken, device="cpu")
     with pytest.raises(CheckpointError, match="preparation settings"):
         load(write_small_weights(tmp_path / "c.safetensors", preparation={}), device="cpu")
 

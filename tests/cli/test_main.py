@@ -71,7 +71,8 @@ def test_help_and_version_import_nothing_heavy(run: Run) -> None:
     code = (
         "import sys\nfrom voxicon.cli.main import app, main\n"
         "try:\n    app(['segment', '--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'monai', 'scipy', 'matplotlib', 'nibabel', 'numpy'} & set(sys.modules)\nassert not heavy, heavy"
+        "heavy = {'torch', 'monai', 'scipy', 'matplotlib', 'nibabel', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -138,7 +139,8 @@ def test_refusals_are_one_line_with_the_right_exit_code(
 
 
 def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["voxicon", "segment", str(write_scan(tmp_path / "a.nii.gz")), "-c", "livr", "--debug"])
+    scan = str(write_scan(tmp_path / "a.nii.gz"))
+    monkeypatch.setattr(sys, "argv", ["voxicon", "segment", scan, "-c", "livr", "--debug"])
     with pytest.raises(UnknownClass, match="did you mean liver"):
         main()
 
@@ -160,7 +162,8 @@ def test_a_bug_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr("voxicon.workflow.find_jobs", stumble)
     done = run("segment", str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr == "voxicon: internal error: ZeroDivisionError: a bug; run again with --debug for the traceback\n"
+    assert done.stderr.startswith("voxicon: internal error: ZeroDivisionError: a bug; ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_classes_lists_every_word_and_speaks_json(run: Run) -> None:

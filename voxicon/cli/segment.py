@@ -72,7 +72,7 @@ def segment(
         raise typer.Exit(1)
 
 
-def _run(  # noqa: PLR0913
+def _run(
     inputs: list[Path],
     out: Path,
     words: list[str] | None,

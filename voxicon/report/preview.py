@@ -148,8 +148,9 @@ def _draw(axes: Axes, view: _View, masks: MaskSet, vocabulary: Vocabulary, axis:
     shown = picture.transpose(1, 0, 2)[::-1]
     axes.imshow(shown[:, ::-1], interpolation="bilinear")
     axes.set_axis_off()
+    caption = f"{plane} {view.first[axis] + at + 1}"
     axes.text(
-        0.012, 0.985, f"{plane} {view.first[axis] + at + 1}", transform=axes.transAxes, color=_INK, fontsize=9, va="top",
+        0.012, 0.985, caption, transform=axes.transAxes, color=_INK, fontsize=9, va="top",
         bbox={"facecolor": _PAPER, "alpha": 0.6, "edgecolor": "none", "pad": 2},
     )  # fmt: skip
     left = {_HEAD: "R", _FRONT: "R", _RIGHT: "A"}[axis]
