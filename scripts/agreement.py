@@ -2,7 +2,8 @@
 
 Run: python scripts/agreement.py --data ../shared/data [--weights starter] [--card]
 
-With ``--card`` the table is written into the weights' own training card. Agreement with machine labels
+With ``--card`` the table goes into the weights' own training card, and the card as text beside them.
+Agreement with machine labels
 is agreement, not accuracy; on scans the weights were trained on it says only that training worked.
 """
 
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
+import os
 from pathlib import Path
+
+import torch
 
 from voxicon.core.concepts import Vocabulary
 from voxicon.data.card import DatasetCard, load_card
@@ -21,31 +24,75 @@ from voxicon.model.checkpoint import Metadata, load_checkpoint, save_checkpoint
 from voxicon.segmenter import Segmenter, load
 from voxicon.weights.store import resolve
 
+Score = dict[str, float]
+Table = dict[str, dict[str, Score]]
+"""Scan → class → ``dice``, ``label_ml``, ``found_ml``."""
 
-def dice_per_class(segmenter: Segmenter, card: DatasetCard, data: Path) -> dict[str, float | None]:
-    """Dice of every class the card annotates; None where neither labels nor prediction have a voxel."""
+
+def agreement(segmenter: Segmenter, card: DatasetCard, data: Path) -> dict[str, Score]:
+    """Dice and volumes of every class the card annotates; Dice is 1 where both are empty, 0 where one is."""
     result = segmenter.segment(data / card.image)
     raw, grid = read_labels(data / card.label)
     targets = harmonise(raw, grid, card, result.masks.names)
-    scores: dict[str, float | None] = {}
+    scores: dict[str, Score] = {}
     for name in result.masks.names:
         if name not in targets.known:
             continue
         found, wanted = result.masks[name], targets.masks[name]
         total = int(found.sum()) + int(wanted.sum())
-        scores[name] = round(2 * int((found & wanted).sum()) / total, 3) if total else None
+        scores[name] = {
+            "dice": round(2 * int((found & wanted).sum()) / total, 3) if total else 1.0,
+            "label_ml": round(targets.masks.volume_ml(name), 1),
+            "found_ml": round(result.masks.volume_ml(name), 1),
+        }
     return scores
 
 
-def write_card(weights: str, table: dict[str, dict[str, float | None]]) -> None:
-    """Put the table into the checkpoint's training card, keeping the stored weights as they are."""
-    import torch
-
+def write_card(weights: str, table: Table, machine: str) -> None:
+    """Put the table into the checkpoint's training card and write the card as text beside the weights."""
     path = resolve(weights)
     checkpoint = load_checkpoint(path)
     fields = dict(checkpoint.metadata.__dict__)
-    fields["card"] = {**checkpoint.metadata.card, "agreement": table}
-    save_checkpoint(path, checkpoint.network, Metadata(**fields), dtype=torch.float16)
+    fields["card"] = {**checkpoint.metadata.card, "agreement": table, "machine": machine}
+    metadata = Metadata(**fields)
+    # The weights were stored as float16 and come back as float32, so storing them so again changes nothing.
+    save_checkpoint(path, checkpoint.network, metadata, dtype=torch.float16)
+    path.with_suffix(".md").write_text(card_text(metadata, path.stat().st_size), encoding="utf8")
+
+
+def card_text(metadata: Metadata, size: int) -> str:
+    """The training card for people."""
+    card = metadata.card
+    lines = [f"# {card['title']}", "", f"**What they cannot do.** {card['cannot']}", ""]
+    lines += [f"- License: {card['license']}", f"- Size: {size / 1e6:.1f} MB, float16"]
+    lines += [f"- Network: {metadata.network.backbone}, {dict(metadata.network.options)}"]
+    lines += [f"- Words: {metadata.text_bank['encoder']}, {metadata.network.embedding_size} numbers each"]
+    lines += [f"- Preparation: {json.dumps(dict(metadata.preparation))}"]
+    lines += [f"- Training: {card['steps']} steps, seed {card['seed']}, {card['wall_seconds'] / 60:.0f} minutes"]
+    lines += [f"- Machine: {card['machine']}", f"- Labels: {card['labels']}", "", "## What they saw", ""]
+    for entry in card["data"]:
+        lines.append(f"- {entry['title']} ({entry['phase']}; {entry['terms']}; labels by {entry['labels_by']})")
+        lines.append(f"  - image sha256 `{entry['image_sha256']}`")
+        lines.append(f"  - label sha256 `{entry['label_sha256']}`")
+    lines += ["", "## Agreement", "", "Dice with the labels of the scans they were trained on (n = 1 each).", ""]
+    return "\n".join([*lines, *markdown(card["agreement"], metadata.trained)]) + "\n"
+
+
+def markdown(table: Table, classes: tuple[str, ...]) -> list[str]:
+    """The table, a row for each class."""
+    rows = ["| class | " + " | ".join(table) + " |", "|---|" + "---|" * len(table)]
+    for name in classes:
+        cells = [_cell(column.get(name)) for column in table.values()]
+        rows.append(f"| {Vocabulary.default()[name].display_name} | {' | '.join(cells)} |")
+    return rows
+
+
+def _cell(score: Score | None) -> str:
+    if score is None:
+        return "not labelled"
+    if score["label_ml"] == 0:
+        return f"absent; {score['found_ml']:g} ml found" if score["found_ml"] else "absent; none found"
+    return f"{score['dice']:.3f}"
 
 
 def main() -> None:
@@ -55,26 +102,16 @@ def main() -> None:
     parser.add_argument("--weights", default="starter")
     parser.add_argument("--datasets", nargs="+", default=["chest_abdomen", "abdomen_pelvis"])
     parser.add_argument("--card", action="store_true")
+    parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores, no GPU", help="Where they were trained.")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     segmenter = load(options.weights)
-    table = {}
+    table: Table = {}
     for name in options.datasets:
-        began = time.monotonic()
-        table[name] = dice_per_class(segmenter, load_card(name), options.data)
-        print(f"<!-- {name}: {time.monotonic() - began:.0f} s -->")
+        table[name] = agreement(segmenter, load_card(name), options.data)
     if options.card:
-        write_card(options.weights, table)
-    if options.json:
-        print(json.dumps(table, indent=2))
-        return
-    print("| class | " + " | ".join(table) + " |\n|---|" + "---|" * len(table))
-    for name in segmenter.classes:
-        cells = []
-        for scores in table.values():
-            score = scores.get(name, "unknown")
-            cells.append("absent, none found" if score is None else str(score))
-        print(f"| {Vocabulary.default()[name].display_name} | " + " | ".join(cells) + " |")
+        write_card(options.weights, table, options.machine)
+    print(json.dumps(table, indent=2) if options.json else "\n".join(markdown(table, segmenter.classes)))
 
 
 if __name__ == "__main__":
