@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from voxicon.data.harmonise import harmonise
 from voxicon.io.nifti import read_labels
 from voxicon.model.checkpoint import Metadata, load_checkpoint, save_checkpoint
 from voxicon.segmenter import Segmenter, load
-from voxicon.weights.store import resolve
+from voxicon.weights.store import Record, file_hash, record, resolve
 
 Score = dict[str, float]
 Table = dict[str, dict[str, Score]]
@@ -57,7 +58,11 @@ def write_card(weights: str, table: Table, machine: str) -> None:
     metadata = Metadata(**fields)
     # The weights were stored as float16 and come back as float32, so storing them so again changes nothing.
     save_checkpoint(path, checkpoint.network, metadata, dtype=torch.float16)
-    path.with_suffix(".md").write_text(card_text(metadata, path.stat().st_size), encoding="utf8")
+    size = path.stat().st_size
+    path.with_suffix(".md").write_text(card_text(metadata, size), encoding="utf8")
+    source = f"voxicon train recipes/starter.yaml, {metadata.card['steps']} steps"
+    today = datetime.now(UTC).date().isoformat()
+    record(path, Record(file_hash(path), source, size, str(metadata.card["license"]), today))
 
 
 def card_text(metadata: Metadata, size: int) -> str:

@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test is timed: a slow machine is not a wrong result. CI repeats the same examples, so that it fails
+# for what changed and not by chance; elsewhere every run looks for new ones.
+settings.register_profile("voxicon", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("voxicon")
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -20,7 +20,7 @@ def random_masks(n: int, seed: int) -> dict[str, np.ndarray]:
     return {f"class_{i}": rng.random(GRID.shape) < 0.3 for i in range(n)}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(n=st.integers(0, 70), seed=st.integers(0, 99))
 def test_packing_and_unpacking_is_the_identity(n: int, seed: int) -> None:
     masks = random_masks(n, seed)

@@ -99,7 +99,7 @@ class _ConstantNetwork(UniversalNetwork):
         return torch.zeros(image_B1XYZ.shape[0], 8, *image_B1XYZ.shape[2:]), parameters
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(shape=st.tuples(SIZES, SIZES, SIZES), threshold=st.sampled_from([0.3, 0.5, 0.8]), above=st.booleans())
 def test_blending_a_constant_gives_that_constant(shape: tuple[int, int, int], threshold: float, above: bool) -> None:
     logit = float(np.log(threshold / (1 - threshold))) + (0.01 if above else -0.01)

@@ -84,7 +84,7 @@ def test_every_orientation_gives_the_same_masks(order: tuple[int, int, int], sig
         assert differs.sum() <= 2
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(degrees=st.floats(-40, 40), axis=st.integers(0, 2))
 def test_oblique_grids_give_the_same_answer(degrees: float, axis: int) -> None:
     volume = body((4.0, 4.0, 4.0), rotation(degrees, axis))

@@ -81,7 +81,7 @@ def test_the_two_routes_agree_on_an_aligned_grid() -> None:
     assert np.abs(separable[inner] - general[inner]).max() < 1e-2
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(degrees=st.floats(-30, 30), axis=st.integers(0, 2))
 def test_oblique_scans_show_the_same_patient(degrees: float, axis: int) -> None:
     volume = body((3.0, 3.0, 3.0), rotation(degrees, axis))

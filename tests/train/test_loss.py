@@ -35,7 +35,7 @@ def test_dice_is_per_volume_not_per_slice() -> None:
     assert float(loss) == pytest.approx(1 - 2 * 64 / (128 + 1), abs=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 5))
 def test_gradient_at_unknown_classes_is_exactly_zero(seed: int, n_batch: int, n_classes: int) -> None:
     logits, target, known = random_batch(seed, n_batch, n_classes)
@@ -46,7 +46,7 @@ def test_gradient_at_unknown_classes_is_exactly_zero(seed: int, n_batch: int, n_
     assert all((logits.grad[b, n] != 0).any() for b, n in known.nonzero().tolist())
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_what_is_unknown_cannot_change_the_loss(seed: int) -> None:
     logits, target, known = random_batch(seed, 2, 4)

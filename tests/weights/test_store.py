@@ -112,7 +112,7 @@ def test_torch_files_have_to_be_converted(folder, name):
 
 
 def test_what_is_not_there_is_refused_with_what_is(folder, tmp_path):
-    with pytest.raises(CheckpointError, match=r"no such weights; installed: nothing; put .* 'voxicon weights fetch'"):
+    with pytest.raises(CheckpointError, match=r"no such weights; installed: nothing; put .* 'voxicon weights get'"):
         resolve("nosuch")
     _file(folder / "b.safetensors")
     with pytest.raises(CheckpointError, match=r"installed: b\.safetensors; put"):

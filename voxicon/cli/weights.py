@@ -24,6 +24,8 @@ def get(
     from voxicon.weights.fetch import fetch
 
     path = fetch(source, sha256=sha256, announce=lambda line: typer.echo(line, err=True))
+    if path.suffix != ".safetensors":
+        typer.echo(f"next: voxicon weights convert {path} -o {path.with_suffix('.safetensors')}", err=True)
     typer.echo(str(path))
 
 

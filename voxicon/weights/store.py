@@ -98,7 +98,7 @@ def resolve(name_or_path: str | Path) -> Path:
     names = ", ".join(weights.name for weights in installed()) or "nothing"
     raise CheckpointError(
         f"{text}: no such weights; installed: {names}; put a .safetensors file in {folder}, give its path, "
-        "or run 'voxicon weights fetch'"
+        "or run 'voxicon weights get'"
     )
 
 
@@ -159,7 +159,7 @@ def verify(path: Path) -> Record:
     if entry is None:
         raise CheckpointError(
             f"{path}: no record in {path.parent / MANIFEST}, so there is nothing to compare with; fetch the file "
-            "with 'voxicon weights fetch', or compare its SHA-256 with the publisher's"
+            "with 'voxicon weights get', or compare its SHA-256 with the publisher's"
         )
     found = file_hash(path)
     if found != entry.sha256:
@@ -199,6 +199,6 @@ def _read_manifest(folder: Path) -> dict[str, Record]:
         return {}
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(
-            f"{manifest}: damaged ({error!r}), expected the JSON that 'voxicon weights fetch' writes; remove this "
+            f"{manifest}: damaged ({error!r}), expected the JSON that 'voxicon weights get' writes; remove this "
             "file (the weights beside it stay) and fetch again"
         ) from error
