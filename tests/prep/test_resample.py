@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 
 from tests.phantoms import ORIENTATIONS, body, body_hu, oriented, rotation
 from voxicon.core.geometry import Geometry
+from voxicon.core.orientation import from_ras_order, to_ras_order
 from voxicon.prep.pipeline import model_grid
 from voxicon.prep.resample import (
     apply_matrices,
-    from_ras_order,
     interpolation_matrix,
     resample_values,
     sample_values,
-    to_ras_order,
 )
 
 

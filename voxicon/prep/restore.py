@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
+from voxicon.core.orientation import from_ras_order, to_ras_order
 from voxicon.core.volume import Source
 from voxicon.prep.resample import (
     apply_matrices,
     axis_positions,
-    from_ras_order,
     interpolation_matrix,
     sample_values,
-    to_ras_order,
 )
 
 LOWEST_LEVEL, HIGHEST_LEVEL = 0.2, 0.6

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
+from voxicon.core.orientation import to_ras_order
 from voxicon.core.volume import Volume
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class _View:
     """A scan and its masks in RAS order, as views of the arrays."""
 
     hu: NDArray[Any]
-    words: NDArray[np.uint32]
+    words: tuple[NDArray[np.uint32], ...]
     spacing_mm: tuple[float, float, float]
     first: tuple[int, int, int] = (0, 0, 0)
     """Index in the whole scan of the first voxel shown."""
@@ -80,12 +81,9 @@ def render_preview(volume: Volume, masks: MaskSet, vocabulary: Vocabulary, foote
 
 
 def _ras_view(volume: Volume, masks: MaskSet) -> _View:
-    order = [axis for axis, _ in volume.geometry.axis_order]
-    flips = tuple(slice(None, None, -1 if backwards else 1) for _, backwards in volume.geometry.axis_order)
-    hu = volume.hu.transpose(order)[flips]
-    words = masks.words.transpose(0, *[1 + axis for axis in order])[(slice(None), *flips)]
-    x, y, z = (volume.geometry.spacing_mm[axis] for axis in order)
-    return _View(hu, words, (x, y, z))
+    hu, geometry = to_ras_order(volume.hu, volume.geometry)
+    words = tuple(to_ras_order(word, volume.geometry)[0] for word in masks.words)
+    return _View(hu, words, geometry.spacing_mm)
 
 
 def _framed(view: _View) -> _View:
@@ -100,30 +98,33 @@ def _framed(view: _View) -> _View:
         low, high = (hits[0], hits[-1] + 1) if len(hits) else (0, view.hu.shape[axis])
         box.append(slice(max(0, int(low) - margin), int(high) + margin))
     first = (box[0].start, box[1].start, 0)
-    return _View(view.hu[box[0], box[1]], view.words[:, box[0], box[1]], view.spacing_mm, first)
+    words = tuple(word[box[0], box[1]] for word in view.words)
+    return _View(view.hu[box[0], box[1]], words, view.spacing_mm, first)
 
 
 def _occupied(view: _View) -> list[tuple[int, int]]:
     """First and one-past-last index with any mask, per axis; the whole axis where there is none."""
     ends = []
     for axis in range(3):
-        others = tuple(1 + a for a in range(3) if a != axis)
-        hits = np.flatnonzero(np.bitwise_or.reduce(view.words, axis=others).any(axis=0))
+        others = tuple(a for a in range(3) if a != axis)
+        seen = np.zeros(view.hu.shape[axis], dtype=np.uint32)
+        for word in view.words:
+            seen |= np.bitwise_or.reduce(word, axis=others)
+        hits = np.flatnonzero(seen)
         ends.append((int(hits[0]), int(hits[-1]) + 1) if len(hits) else (0, view.hu.shape[axis]))
     return ends
 
 
 def _busiest(view: _View, axis: int) -> int:
-    """The slice through the most classes, and among those through the most voxels."""
+    """The slice through the most classes, and among those through the most voxels; the middle one without masks."""
     others = tuple(a for a in range(3) if a != axis)
-    filled = np.count_nonzero(view.words.any(axis=0), axis=others) if len(view.words) else np.zeros(1)
-    if not filled.any():
-        return int(view.hu.shape[axis]) // 2
-    classes = np.zeros(view.hu.shape[axis])
+    classes, voxels = np.zeros((2, view.hu.shape[axis]))
     for word in view.words:
-        seen = np.bitwise_or.reduce(word, axis=others)
-        classes += np.bitwise_count(seen)
-    return int(np.argmax(classes + filled / (filled.max() + 1)))
+        classes += np.bitwise_count(np.bitwise_or.reduce(word, axis=others))
+        voxels += np.count_nonzero(word, axis=others)
+    if not voxels.any():
+        return int(view.hu.shape[axis]) // 2
+    return int(np.argmax(classes + voxels / (voxels.max() + 1)))
 
 
 def _draw(axes: Axes, view: _View, masks: MaskSet, vocabulary: Vocabulary, axis: int, at: int, plane: str) -> None:
