@@ -13,6 +13,7 @@ from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.errors import CheckpointError, NotCt
 from voxicon.prep.pipeline import PreparationConfig, crop_geometry, model_grid, prepare, window
+from voxicon.prep.restore import _level
 
 CONFIG = PreparationConfig(spacing_mm=(4.0, 4.0, 4.0), window_hu=(-200.0, 300.0))
 
@@ -136,6 +137,18 @@ def test_volume_survives_restoring_to_a_finer_grid(radius_mm: float) -> None:
     fine = np.stack(np.meshgrid(*(np.arange(n) for n in source.shape), indexing="ij"), axis=-1)
     truth = np.linalg.norm(source.to_world(fine) - center, axis=-1) < radius_mm
     assert dice(restored["ball"], truth) > 0.75
+
+
+def test_the_cut_keeps_as_many_voxels_as_the_volume_asks_for() -> None:
+    field = np.array([[[0, 0.3, 0.4, 0.5, 0.55, 1.0]]], dtype=np.float32)
+    assert (field > _level(field, 2.0)).sum() == 2
+    assert (field > _level(field, 3.4)).sum() == 3
+    # One voxel would need a cut above the highest level: volume then gives way to shape.
+    assert (field > _level(field, 1.0)).sum() == 1
+    assert _level(np.array([0.1, 0.9, 0.95], dtype=np.float32), 1.0) == pytest.approx(0.6)
+    # More voxels than the mask touches: all that are touched by more than the lowest level.
+    assert (field > _level(field, 50.0)).sum() == 5
+    assert (np.array([0.1, 0.3]) > _level(np.array([0.1, 0.3], dtype=np.float32), 9.0)).tolist() == [False, True]
 
 
 def test_overlapping_classes_stay_independent() -> None:

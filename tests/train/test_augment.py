@@ -96,6 +96,18 @@ def test_the_same_seed_degrades_the_same_way() -> None:
     assert first.shape == hu.shape
 
 
+def test_contrast_changes_tissue_and_leaves_air_where_it_is() -> None:
+    hu = torch.tensor([-1000.0, -200.0, 100.0]).expand(6, 6, 3)
+    strong = STILL.model_copy(update={"contrast": 1.5})
+    for seed in range(10):
+        air, fat, tissue = degrade(hu, strong, generator(seed))[3, 3].tolist()
+        # A factor c moves 100 HU to 100 c, and everything below -200 HU by the same (c - 1) * -200.
+        factor = tissue / 100
+        assert 1 / 1.5 <= factor <= 1.5
+        assert fat == pytest.approx(-200 * factor, abs=1e-2)
+        assert air == pytest.approx(-1000 - 200 * (factor - 1), abs=1e-2)
+
+
 def test_a_cut_takes_a_slab_from_one_end() -> None:
     always = STILL.model_copy(update={"cut": 1.0})
     for seed in range(10):

@@ -11,7 +11,7 @@ import torch
 
 from tests.data.test_card import GOOD
 from voxicon.core.geometry import Geometry
-from voxicon.core.volume import Volume
+from voxicon.core.volume import AIR_HU, Volume
 from voxicon.data.card import parse_card
 from voxicon.data.harmonise import harmonise
 from voxicon.errors import CheckpointError, ConfigError
@@ -99,6 +99,16 @@ def test_patches_repeat_with_their_step_and_center_on_small_classes() -> None:
     assert a.target_BNXYZ.shape == (2, 3, 8, 8, 8)
     seen = [bool(sampler.batch(step, 1).target_BNXYZ[0, 1].any()) for step in range(20)]
     assert sum(seen) >= 15
+
+
+def test_beyond_a_cut_field_of_view_nothing_is_labelled() -> None:
+    always = STILL.model_copy(update={"cut": 1.0})
+    sampler = PatchSampler([phantom_case()], (12, 12, 12), 3.0, always, seed=0, class_share=1.0)
+    for step in range(12):
+        batch = sampler.batch(step, 1)
+        beyond = batch.hu_B1XYZ[0, 0] == AIR_HU
+        assert beyond.any()
+        assert not batch.target_BNXYZ[0][:, beyond].any()
 
 
 def test_learning_rate_by_hand() -> None:

@@ -112,7 +112,8 @@ def model_grid(source: Geometry, spacing_mm: tuple[float, float, float]) -> Geom
     spacing = np.array(spacing_mm)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = low
-    x, y, z = (int(n) for n in np.round(extent / spacing) + 1)
+    # Half a step counts as a whole one, with room for float noise: the grid must not depend on the machine.
+    x, y, z = (int(n) for n in np.floor(extent / spacing + 0.5 + 1e-6) + 1)
     return Geometry((x, y, z), affine)
 
 
