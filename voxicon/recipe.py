@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -53,6 +53,7 @@ class InferenceSection(_Section):
     window: tuple[int, int, int]
     overlap: float = Field(0.5, ge=0, lt=1)
     threshold: float = Field(0.5, gt=0, lt=1)
+    padding: Literal["air", "edge"] = "air"
 
 
 class Recipe(_Section):

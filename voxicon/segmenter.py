@@ -163,6 +163,7 @@ class Segmenter:
                 "window": list(self.inference.window),
                 "overlap": self.inference.overlap,
                 "threshold": self.inference.threshold,
+                "padding": self.inference.padding,
             },
             "cleanup": cleanup,
             "device": str(self.device),

@@ -163,6 +163,21 @@ def test_windows_of_pure_air_are_not_computed_and_stay_empty() -> None:
     assert masks.words[:, :16].any()
 
 
+def test_padding_with_edges_repeats_the_outermost_voxels() -> None:
+    network, image = small_network(3), volume_of((16, 16, 1))
+    by_hand = np.repeat(image, 16, axis=2)
+    edge, air = (
+        Predictor(network, InferenceConfig(window=(16, 16, 16), padding=p), torch.device("cpu"))
+        for p in ("edge", "air")
+    )
+    thick = edge.predict(by_hand, grid(by_hand.shape), network.classes)
+    thin = edge.predict(image, grid(image.shape), network.classes)
+    # 15 voxels are missing: 7 go before and 8 after, so the slice lands at index 7.
+    assert all((thin[name][..., 0] == thick[name][..., 7]).all() for name in network.classes)
+    other = air.predict(image, grid(image.shape), network.classes)
+    assert any((other[name] != thin[name]).any() for name in network.classes)
+
+
 def test_asking_for_nothing_gives_nothing() -> None:
     network = small_network(2)
     predictor = Predictor(network, InferenceConfig(window=(16, 16, 16)), torch.device("cpu"))
@@ -182,6 +197,8 @@ def test_refusals() -> None:
         Predictor(network, InferenceConfig(window=(15, 16, 16)), torch.device("cpu"))
     with pytest.raises(CheckpointError, match="make no sense"):
         InferenceConfig(window=(16, 16, 16), overlap=1.0)
+    with pytest.raises(CheckpointError, match="make no sense"):
+        InferenceConfig(window=(16, 16, 16), padding="mirror")
     predictor = Predictor(network, InferenceConfig(window=(16, 16, 16)), torch.device("cpu"))
     with pytest.raises(CheckpointError, match="no word for spleen"):
         predictor.predict(volume_of((16, 16, 16)), grid((16, 16, 16)), ("spleen",))

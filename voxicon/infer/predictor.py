@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ Progress = Callable[[int, int], None]
 """Called with windows done and windows in all."""
 
 
+_PAD_MODE: dict[str, Literal["constant", "edge"]] = {"air": "constant", "edge": "edge"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class InferenceConfig:
     """How windows are laid and cut; the defaults come from the checkpoint."""
@@ -39,11 +43,15 @@ class InferenceConfig:
     window: Size
     overlap: float = 0.5
     threshold: float = 0.5
+    padding: Literal["air", "edge"] = "air"
+    """What lies beyond a scan smaller than a window: ``air``, as the original has it, or its outermost voxels
+    again (``edge``), which is nearer to the truth for a slab of a few slices."""
     batch: int = 1
     """Windows computed together."""
 
     def __post_init__(self) -> None:
-        if min(self.window) < 1 or not 0 <= self.overlap < 1 or not 0 < self.threshold < 1 or self.batch < 1:
+        sound = min(self.window) >= 1 and 0 <= self.overlap < 1 and 0 < self.threshold < 1 and self.batch >= 1
+        if not sound or self.padding not in _PAD_MODE:
             raise CheckpointError(f"inference settings make no sense: {self}")
 
 
@@ -87,7 +95,7 @@ class Predictor:
 
         Args:
             image: (X, Y, Z) float32 in [0, 1] on `geometry`. May be smaller than a window: it is then
-                padded with air and the masks are cut back.
+                padded and the masks are cut back.
             geometry: The model grid.
             classes: Which classes, in order; none gives an empty mask set.
             progress: Told of every finished window. Windows that hold only air are counted but not computed.
@@ -100,7 +108,9 @@ class Predictor:
             return masks
         text = self.network.text_of(classes)
         pads = padding(geometry.shape, self.config.window)
-        padded = torch.from_numpy(np.pad(image, pads)) if any(map(any, pads)) else torch.from_numpy(image)
+        if any(map(any, pads)):
+            image = np.pad(image, pads, mode=_PAD_MODE[self.config.padding])
+        padded = torch.from_numpy(image)
         x, y, z = padded.shape
         tiling = tile((x, y, z), self.config.window, self.config.overlap)
         kept: list[_Encoded] = []

@@ -34,7 +34,7 @@ class Metadata:
     Attributes:
         network: Shape of the network.
         preparation: Settings of `voxicon.prep.PreparationConfig`.
-        inference: ``window`` (three voxel counts) and ``threshold`` (0-1).
+        inference: Settings of `voxicon.infer.InferenceConfig`: window, overlap, threshold, padding.
         text_bank: Prompts, encoder and names behind the text vectors.
         trained: Classes with a training signal; the others have a word but no experience.
         card: What the weights saw, what they score, where they fail, license.
