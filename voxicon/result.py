@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from voxicon import __version__
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.errors import OutputError
 from voxicon.io.atomic import write_bytes, write_text
 from voxicon.io.masks import write_combined, write_masks
+from voxicon.version import __version__
 
 CASE_FILE = "case.json"
 """Written last: a folder that has it is complete."""

@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from voxicon import __version__
 from voxicon.cli import classes, segment, train, weights
 from voxicon.errors import VoxiconError
+from voxicon.version import __version__
 
 INTERRUPTED = 130
 
