@@ -47,7 +47,8 @@ def test_a_class_alone_equals_the_class_among_all(segmenter: Segmenter) -> None:
 def test_cleanup_none_keeps_what_cleanup_removes(segmenter: Segmenter) -> None:
     volume = body((8.0, 8.0, 8.0))
     raw = segmenter.segment(volume, cleanup="none")
-    assert raw.warnings == ()
+    assert raw.notes == ()
+    assert segmenter.segment(volume).notes
     assert raw.masks.count("spleen") >= segmenter.segment(volume).masks.count("spleen")
     assert raw.settings["cleanup"] == "none"
 

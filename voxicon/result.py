@@ -34,7 +34,8 @@ class Result:
         weights: Name, hash and title of the weights that made the masks.
         settings: Everything else that decided the outcome.
         seconds: Wall time of each stage.
-        warnings: One line each, from reading, predicting and cleaning up.
+        warnings: One line each: what was odd about the scan.
+        notes: One line each: what cleaning up took away.
     """
 
     masks: MaskSet
@@ -43,6 +44,7 @@ class Result:
     settings: Mapping[str, Any]
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def save(self, folder: str | Path, *, preview: bool = True) -> list[Path]:
         """Write ``segmentations/<class>.nii.gz``, ``combined_labels.nii.gz``, ``preview.png`` and ``case.json``.
@@ -92,6 +94,7 @@ class Result:
             "volumes_ml": {name: round(self.masks.volume_ml(name), 3) for name in self.masks},
             "seconds": dict(self.seconds),
             "warnings": list(self.warnings),
+            "notes": list(self.notes),
             "files": {path.relative_to(folder).as_posix(): _sha256(path) for path in files},
         }
 

@@ -139,8 +139,8 @@ class Segmenter:
         clock.lap("cleanup")
         masks = prepared.trace.restore(_select(cleaned, asked))
         clock.lap("restore")
-        warnings = volume.source.warnings + notes
-        return Result(masks, volume, self._weights(), self._settings(cleanup), clock.seconds, warnings)
+        settings = self._settings(cleanup)
+        return Result(masks, volume, self._weights(), settings, clock.seconds, volume.source.warnings, notes)
 
     def _with_neighbors(self, asked: tuple[str, ...]) -> tuple[str, ...]:
         """The classes asked for and those that their cleanup rules look at, as far as these weights know them."""

@@ -138,6 +138,13 @@ def test_refusals_are_one_line_with_the_right_exit_code(
     assert len(ours) <= 1
 
 
+def test_without_a_word_it_helps(run: Run) -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "segment" in done.stdout
+    assert "error" not in done.stderr
+
+
 def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = str(write_scan(tmp_path / "a.nii.gz"))
     monkeypatch.setattr(sys, "argv", ["voxicon", "segment", scan, "-c", "livr", "--debug"])

@@ -63,7 +63,9 @@ def main() -> None:
         _say(f"error [{error.code}] {error}")
         sys.exit(error.exit_code)
     except TyperException as error:
-        _say(f"error [E-USAGE] {error.format_message()}; see voxicon --help")
+        # Called without any word, Typer has printed the help already and has nothing to say.
+        if error.format_message():
+            _say(f"error [E-USAGE] {error.format_message()}; see voxicon --help")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _interrupted()

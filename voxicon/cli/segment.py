@@ -131,7 +131,7 @@ def _tell(outcome: Outcome, *, quiet: bool, as_json: bool) -> None:
             f"{job.folder}: {found} of {len(case['volumes_ml'])} classes found in {outcome.seconds:g} s", err=True
         )
         for warning in case["warnings"]:
-            typer.echo(f"  note: {warning}", err=True)
+            typer.echo(f"  warning: {warning}", err=True)
 
 
 def _read_options(
