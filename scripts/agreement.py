@@ -61,8 +61,14 @@ def write_card(weights: str, table: Table, machine: str) -> None:
     size = path.stat().st_size
     path.with_suffix(".md").write_text(card_text(metadata, size), encoding="utf8")
     source = f"voxicon train recipes/starter.yaml, {metadata.card['steps']} steps"
-    today = datetime.now(UTC).date().isoformat()
-    record(path, Record(file_hash(path), source, size, str(metadata.card["license"]), today))
+    entry = Record(
+        sha256=file_hash(path),
+        source=source,
+        size_bytes=size,
+        license=str(metadata.card["license"]),
+        date=datetime.now(UTC).date().isoformat(),
+    )
+    record(path, entry)
 
 
 def card_text(metadata: Metadata, size: int) -> str:

@@ -31,9 +31,10 @@ class LoopbackHub:
     serves: bytes | None = None
     """Bytes to send in place of the content."""
     error: tuple[int, str] | None = None
-    """Status and X-Error-Code of every answer."""
+    """Status and X-Error-Code of the answers to `error_on`, or of all."""
+    error_on: str | None = None
     silent_on: str | None = None
-    """Method after which nothing is answered for a second."""
+    """What is not answered for a second: HEAD, api or GET."""
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     url: str = ""
 
@@ -58,10 +59,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, method: str) -> None:
         hub = self.hub
         hub.requests.append((method, self.path, self.headers.get("Range")))
-        if hub.silent_on == method:
+        kind = hub.methods[-1]
+        if hub.silent_on == kind:
             time.sleep(1)
             self.close_connection = True
-        elif hub.error:
+        elif hub.error and hub.error_on in (None, kind):
             self._send(hub.error[0], b"", {"X-Error-Code": hub.error[1]} if hub.error[1] else {})
         elif self.path.startswith(f"/api/models/{hub.repository}/revision/"):
             info = {"id": hub.repository, "tags": [], "siblings": [], "cardData": hub.card}

@@ -214,6 +214,20 @@ def test_refusals_are_one_line_that_says_what_to_do(hub, tmp_path, error, said):
     assert _files(tmp_path) == []
 
 
+def test_a_refusal_of_the_bytes_alone(hub, tmp_path):
+    hub.error, hub.error_on = (403, "GatedRepo"), "GET"
+    with pytest.raises(DownloadError, match="accept the terms"):
+        fetch(ADDRESS, folder=tmp_path)
+    assert _files(tmp_path) == []
+
+
+def test_the_endpoint_may_end_in_a_slash(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/")
+    lines = []
+    fetch(ADDRESS, folder=tmp_path, announce=lines.append)
+    assert f"from {hub.url} to" in lines[0]
+
+
 def test_a_server_that_is_no_hub(hub, tmp_path):
     hub.commit = None
     with pytest.raises(DownloadError, match=r"not a Hugging Face Hub .* check HF_ENDPOINT"):
@@ -228,7 +242,7 @@ def test_no_network(hub, tmp_path, monkeypatch):
     assert time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("method", ["HEAD", "GET"])
+@pytest.mark.parametrize("method", ["HEAD", "api", "GET"])
 def test_a_silent_server_is_given_up(hub, tmp_path, monkeypatch, method):
     monkeypatch.setattr(fetch_module, "TIMEOUT_S", 0.2)
     hub.silent_on = method
@@ -315,6 +329,7 @@ def test_no_space(hub, tmp_path, monkeypatch):
         "hf:../repo/file",
         "hf:owner/../file/x",
         "hf:owner/repo/file@../../x",
+        "hf:owner/repo/file@a/../../x",
         "hf:owner/repo/file@a@b",
         "hf:owner/repo/file?x=1",
         "hf:owner/repo/%2e%2e/file",

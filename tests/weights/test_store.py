@@ -133,6 +133,8 @@ def test_installed_lists_the_starter_and_the_store(folder, tmp_path):
     assert installed() == [Installed("a.safetensors", a, 7, _record()), Installed("b.pth", b, 5, None)]
     starter = _file(store._starter(), b"s")
     assert installed()[0] == Installed("starter", starter, 1, None)
+    record(starter, _record(b"s"))
+    assert installed()[0].record == verify(resolve("starter")) == _record(b"s")
     assert len(installed()) == 3
     assert [weights.name for weights in installed(tmp_path / "nowhere")] == ["starter"]
     # Every listed name can be used, or says why not.

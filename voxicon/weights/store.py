@@ -23,7 +23,7 @@ _SUFFIX = ".safetensors"
 _TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Record:
     """What is known about a file of weights since it was put in its folder.
 
@@ -112,13 +112,9 @@ def installed(folder: Path | None = None) -> list[Installed]:
         CheckpointError: The manifest is damaged.
     """
     folder = store_folder() if folder is None else folder
-    records = _read_manifest(folder)
     found = [(STARTER, _starter())] if _starter().is_file() else []
     found += [(path.name, path) for path in sorted(folder.glob("[!.]*")) if path.suffix in (_SUFFIX, *_TORCH_SUFFIXES)]
-    return [
-        Installed(name, path, path.stat().st_size, records.get(name) if path.parent == folder else None)
-        for name, path in found
-    ]
+    return [Installed(name, path, path.stat().st_size, lookup(path)) for name, path in found]
 
 
 def record(path: Path, entry: Record) -> None:
