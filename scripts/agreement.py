@@ -90,9 +90,11 @@ def card_text(metadata: Metadata, size: int) -> str:
 
 
 def markdown(table: Table, classes: tuple[str, ...]) -> list[str]:
-    """The table, a row for each class."""
+    """The table, a row for each class that is labelled in any of the scans."""
     rows = ["| class | " + " | ".join(table) + " |", "|---|" + "---|" * len(table)]
     for name in classes:
+        if not any(name in column for column in table.values()):
+            continue
         cells = [_cell(column.get(name)) for column in table.values()]
         rows.append(f"| {Vocabulary.default()[name].display_name} | {' | '.join(cells)} |")
     return rows

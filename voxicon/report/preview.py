@@ -177,4 +177,4 @@ def _legend(axes: Axes, masks: MaskSet, vocabulary: Vocabulary) -> None:
         label = concept.display_name.replace(" and ", " & ").replace("portal vein &", "portal &")
         amount = f"{volume_ml:,.0f} ml" if volume_ml >= 10 else f"{volume_ml:.1f} ml"
         axes.text(x + 0.055, y, label, color=_INK if found else "#6b7075", fontsize=9, va="center")
-        axes.text(x + 0.95, y, amount if found else "–", color="#9aa0a6", fontsize=9, va="center", ha="right")
+        axes.text(x + 0.9, y, amount if found else "–", color="#9aa0a6", fontsize=9, va="center", ha="right")
