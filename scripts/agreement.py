@@ -18,10 +18,14 @@ from pathlib import Path
 import torch
 
 from voxicon.core.concepts import Vocabulary
+from voxicon.core.masks import MaskSet
+from voxicon.core.volume import Volume
 from voxicon.data.card import DatasetCard, load_card
 from voxicon.data.harmonise import harmonise
-from voxicon.io.nifti import read_labels
+from voxicon.io.nifti import read_labels, read_volume
 from voxicon.model.checkpoint import Metadata, load_checkpoint, save_checkpoint
+from voxicon.prep.pipeline import prepare
+from voxicon.prep.resample import resample_values
 from voxicon.segmenter import Segmenter, load
 from voxicon.weights.store import Record, file_hash, record, resolve
 
@@ -30,23 +34,36 @@ Table = dict[str, dict[str, Score]]
 """Scan → class → ``dice``, ``label_ml``, ``found_ml``."""
 
 
-def agreement(segmenter: Segmenter, card: DatasetCard, data: Path) -> dict[str, Score]:
-    """Dice and volumes of every class the card annotates; Dice is 1 where both are empty, 0 where one is."""
-    result = segmenter.segment(data / card.image)
+def agreement(segmenter: Segmenter, card: DatasetCard, data: Path, *, ceiling: bool = False) -> dict[str, Score]:
+    """Dice and volumes of every class the card annotates; Dice is 1 where both are empty, 0 where one is.
+
+    With `ceiling`, the labels themselves are brought to the model's grid and back instead of predicting:
+    the best that any network on that grid could do.
+    """
     raw, grid = read_labels(data / card.label)
-    targets = harmonise(raw, grid, card, result.masks.names)
-    scores: dict[str, Score] = {}
-    for name in result.masks.names:
-        if name not in targets.known:
-            continue
-        found, wanted = result.masks[name], targets.masks[name]
-        total = int(found.sum()) + int(wanted.sum())
-        scores[name] = {
-            "dice": round(2 * int((found & wanted).sum()) / total, 3) if total else 1.0,
-            "label_ml": round(targets.masks.volume_ml(name), 1),
-            "found_ml": round(result.masks.volume_ml(name), 1),
-        }
-    return scores
+    targets = harmonise(raw, grid, card, segmenter.classes)
+    volume = read_volume(data / card.image)
+    found = there_and_back(volume, targets.masks, segmenter) if ceiling else segmenter.segment(volume).masks
+    return {name: _score(found, targets.masks, name) for name in found.names if name in targets.known}
+
+
+def there_and_back(volume: Volume, masks: MaskSet, segmenter: Segmenter) -> MaskSet:
+    """Masks averaged onto the model's grid, cut at one half as in training, and restored."""
+    trace = prepare(volume, segmenter.preparation).trace
+    coarse = MaskSet.empty(masks.names, trace.model)
+    for name in masks:
+        share = resample_values(masks[name], volume.geometry, trace.model, antialias=True, outside=0.0)
+        coarse.set(name, share > 0.5)
+    return trace.restore(coarse)
+
+
+def _score(found: MaskSet, wanted: MaskSet, name: str) -> Score:
+    total = found.count(name) + wanted.count(name)
+    return {
+        "dice": round(2 * int((found[name] & wanted[name]).sum()) / total, 3) if total else 1.0,
+        "label_ml": round(wanted.volume_ml(name), 1),
+        "found_ml": round(found.volume_ml(name), 1),
+    }
 
 
 def write_card(weights: str, table: Table, machine: str) -> None:
@@ -115,13 +132,14 @@ def main() -> None:
     parser.add_argument("--weights", default="starter")
     parser.add_argument("--datasets", nargs="+", default=["chest_abdomen", "abdomen_pelvis"])
     parser.add_argument("--card", action="store_true")
+    parser.add_argument("--ceiling", action="store_true", help="Bring the labels to the model's grid and back instead.")
     parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores, no GPU", help="Where they were trained.")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     segmenter = load(options.weights)
     table: Table = {}
     for name in options.datasets:
-        table[name] = agreement(segmenter, load_card(name), options.data)
+        table[name] = agreement(segmenter, load_card(name), options.data, ceiling=options.ceiling)
     if options.card:
         write_card(options.weights, table, options.machine)
     print(json.dumps(table, indent=2) if options.json else "\n".join(markdown(table, segmenter.classes)))
