@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -84,6 +85,49 @@ def test_existing_results_are_refused_kept_or_replaced(segmenter: Segmenter, tmp
     (jobs[0].folder / "segmentations" / "liver.nii.gz").unlink()
     assert not is_complete(jobs[0].folder)
     assert [o.status for o in run_jobs(segmenter, jobs, ["liver"], if_exists="continue")] == ["done"]
+
+
+def test_continuing_does_not_take_another_result_for_this_one(segmenter: Segmenter, tmp_path: Path) -> None:
+    scan = write_scan(tmp_path / "a.nii.gz")
+    jobs = find_jobs([scan], tmp_path / "out")
+    list(run_jobs(segmenter, jobs, ["liver"], preview=False))
+    before = (jobs[0].folder / "case.json").read_bytes()
+    [other] = run_jobs(segmenter, jobs, ["spleen"], cleanup="none", if_exists="continue")
+    assert other.status == "failed"
+    assert "other classes, cleanup" in str(other.error)
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(scan).dataobj)[..., ::-1], nib.load(scan).affine), scan)
+    [changed] = run_jobs(segmenter, jobs, ["liver"], if_exists="continue")
+    assert "other input" in str(changed.error)
+    assert (jobs[0].folder / "case.json").read_bytes() == before
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_result(segmenter: Segmenter, tmp_path: Path) -> None:
+    jobs = find_jobs([write_scan(tmp_path / "a.nii.gz")], tmp_path / "out")
+    list(run_jobs(segmenter, jobs, ["liver", "spleen"]))
+    (jobs[0].folder / "my notes.txt").write_text("keep me")
+    list(run_jobs(segmenter, jobs, ["pancreas"], if_exists="overwrite", preview=False))
+    left = {p.relative_to(jobs[0].folder).as_posix() for p in jobs[0].folder.rglob("*") if p.is_file()}
+    assert left == {
+        "segmentations/pancreas.nii.gz", "combined_labels.nii.gz", "combined_labels.json", "case.json", "my notes.txt",
+    }  # fmt: skip
+
+
+def test_a_case_file_cannot_name_files_outside_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "case").mkdir()
+    (tmp_path / "precious.txt").touch()
+    (tmp_path / "case" / "case.json").write_text('{"files": {"../precious.txt": "", "mine.txt": ""}}')
+    assert result_module.listed_files(tmp_path / "case") == [tmp_path / "case" / "mine.txt"]
+
+
+def test_results_are_not_taken_for_scans(segmenter: Segmenter, tmp_path: Path) -> None:
+    write_scan(tmp_path / "a.nii.gz")
+    list(run_jobs(segmenter, find_jobs([tmp_path], tmp_path / "out"), ["liver"], preview=False))
+    assert [job.scan.name for job in find_jobs([tmp_path], tmp_path / "out")] == ["a.nii.gz"]
+    # A scan may lie beside its own result, and results may go to where the scans are.
+    shutil.copy(tmp_path / "a.nii.gz", tmp_path / "out" / "a" / "scan.nii.gz")
+    assert [job.scan.name for job in find_jobs([tmp_path / "out"], tmp_path)] == ["scan.nii.gz"]
+    with pytest.raises(UsageError, match="is a result of an earlier run"):
+        find_jobs([tmp_path / "out" / "a" / "combined_labels.nii.gz"], tmp_path / "out")
 
 
 def test_a_folder_being_rewritten_never_claims_to_be_complete(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.errors import OutputError
-from voxicon.io.atomic import write_bytes, write_text
+from voxicon.io.atomic import file_sha256, write_bytes, write_text
 from voxicon.io.masks import write_combined, write_masks
 from voxicon.version import __version__
 
@@ -51,7 +50,7 @@ class Result:
 
         Every file is written whole or not at all; ``case.json`` comes last and lists the others with
         their hashes. A ``case.json`` of an earlier run is removed first, so that a folder never claims
-        to be complete while it is being rewritten.
+        to be complete while it is being rewritten; files that it listed and this run does not write go too.
 
         Returns:
             Paths of the files written, ``case.json`` last.
@@ -62,6 +61,7 @@ class Result:
         out = Path(folder)
         vocabulary = Vocabulary.default()
         began = time.monotonic()
+        earlier = listed_files(out)
         remove_file(out / CASE_FILE)
         written = write_masks(self.masks, out, vocabulary)
         written += write_combined(self.masks, out / "combined_labels.nii.gz", vocabulary)
@@ -74,6 +74,8 @@ class Result:
             write_bytes(out / "preview.png", render_preview(self.volume, self.masks, vocabulary, footer))
             written.append(out / "preview.png")
             self.seconds["preview"] = round(time.monotonic() - began, 2)
+        for stale in set(earlier) - set(written):
+            remove_file(stale)
         write_text(out / CASE_FILE, json.dumps(self.describe(out, written), indent=2) + "\n")
         return [*written, out / CASE_FILE]
 
@@ -95,8 +97,19 @@ class Result:
             "seconds": dict(self.seconds),
             "warnings": list(self.warnings),
             "notes": list(self.notes),
-            "files": {path.relative_to(folder).as_posix(): _sha256(path) for path in files},
+            "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
         }
+
+
+def listed_files(folder: Path) -> list[Path]:
+    """The files that a result folder's ``case.json`` lists; none where there is no sound one."""
+    try:
+        names = json.loads((folder / CASE_FILE).read_text(encoding="utf8"))["files"]
+        paths = [folder / name for name in names]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    # A case.json from elsewhere must not name files outside of its folder.
+    return [path for path in paths if folder.resolve() in path.resolve().parents]
 
 
 def remove_file(path: Path) -> None:
@@ -109,8 +122,3 @@ def remove_file(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be replaced ({error.strerror}); check the folder's permissions") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

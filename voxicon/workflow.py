@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from voxicon.errors import OutputError, UsageError, VoxiconError
+from voxicon.io.atomic import file_sha256
+from voxicon.result import CASE_FILE, listed_files
 
 if TYPE_CHECKING:
     from voxicon.io.nifti import ReadOptions
@@ -43,18 +45,23 @@ def find_jobs(inputs: Iterable[Path], out: Path) -> list[Job]:
     """The scans of files and folders, each with a result folder of its own under `out`.
 
     A result folder is named like its scan; where two scans have one name, their folders' names go before it.
+    Files that an earlier run wrote are left out, so a folder of scans may hold its own results.
 
     Raises:
-        UsageError: An input is missing, a folder holds no NIfTI file, or an output would fall on an input.
+        UsageError: An input is missing or is itself a result, a folder holds no scan, or two scans would share
+            a result folder.
     """
     scans: list[Path] = []
     for given in inputs:
         if given.is_dir():
             found = sorted(p for p in given.rglob("*") if p.name.endswith(_SUFFIXES) and p.is_file())
+            found = [p for p in found if not is_result(p)]
             if not found:
                 raise UsageError(f"{given}: a folder without any .nii or .nii.gz file")
             scans.extend(found)
         elif given.is_file():
+            if is_result(given):
+                raise UsageError(f"{given}: is a result of an earlier run, not a scan; give the CT itself")
             scans.append(given)
         else:
             raise UsageError(f"{given}: no such file or folder")
@@ -97,9 +104,10 @@ def run_jobs(
     for job in jobs:
         try:
             if if_exists == "continue" and is_complete(job.folder):
+                _check_same(job, segmenter, wanted, cleanup)
                 yield Outcome(job, "skipped")
                 continue
-            if if_exists == "refuse" and job.folder.exists() and any(job.folder.iterdir()):
+            if if_exists == "refuse" and job.folder.is_dir() and any(job.folder.iterdir()):
                 raise OutputError(
                     f"{job.folder}: already holds a result; use --overwrite to replace it or --continue to keep it"
                 )
@@ -111,10 +119,28 @@ def run_jobs(
             yield Outcome(job, "failed", error)
 
 
+def is_result(path: Path) -> bool:
+    """True for a file that a finished result folder lists as its own."""
+    return any(path in listed_files(folder) for folder in (path.parent, path.parent.parent))
+
+
+def _check_same(job: Job, segmenter: Segmenter, wanted: list[str] | None, cleanup: str) -> None:
+    """Refuse to take a result for this job's that came from another scan, other weights or other wishes."""
+    case = json.loads((job.folder / CASE_FILE).read_text(encoding="utf8"))
+    asked = {
+        "input": (case["input"]["sha256"], file_sha256(job.scan)),
+        "weights": (case["weights"]["sha256"], segmenter.checkpoint.sha256),
+        "classes": (list(case["volumes_ml"]), list(segmenter.resolve_classes(wanted))),
+        "cleanup": (case["settings"]["cleanup"], cleanup),
+    }
+    other = [what for what, (there, here) in asked.items() if there != here]
+    if other:
+        raise OutputError(
+            f"{job.folder}: holds a result with other {', '.join(other)}; use --overwrite, or another output folder"
+        )
+
+
 def is_complete(folder: Path) -> bool:
     """True when a folder holds a finished result: its ``case.json``, and every file that lists."""
-    try:
-        case = json.loads((folder / "case.json").read_text(encoding="utf8"))
-        return all((folder / name).is_file() for name in case["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    files = listed_files(folder)
+    return bool(files) and all(path.is_file() for path in files)

@@ -91,7 +91,8 @@ def test_segment_end_to_end(run: Run, tmp_path: Path) -> None:
     again = run("segment", str(scan), "-o", str(out), "-c", "liver", "--weights", str(weights), "-q")
     assert again.returncode == 1
     assert "[E-OUTPUT]" in again.stderr
-    skipped = run("segment", "-i", str(scan), "-o", str(out), "--weights", str(weights), "--continue")
+    words = ["-c", "liver", "-c", "2", "--weights", str(weights), "--continue"]
+    skipped = run("segment", "-i", str(scan), "-o", str(out), *words)
     assert skipped.returncode == 0
     assert "complete" in skipped.stderr
     # Machine output only on stdout: without --json there is none.
