@@ -24,8 +24,8 @@ from voxicon.data.card import DatasetCard, load_card
 from voxicon.data.harmonise import harmonise
 from voxicon.io.nifti import read_labels, read_volume
 from voxicon.model.checkpoint import Metadata, load_checkpoint, save_checkpoint
+from voxicon.prep.labels import averaged_masks
 from voxicon.prep.pipeline import prepare
-from voxicon.prep.resample import resample_values
 from voxicon.segmenter import Segmenter, load
 from voxicon.weights.store import Record, file_hash, record, resolve
 
@@ -50,11 +50,7 @@ def agreement(segmenter: Segmenter, card: DatasetCard, data: Path, *, ceiling: b
 def there_and_back(volume: Volume, masks: MaskSet, segmenter: Segmenter) -> MaskSet:
     """Masks averaged onto the model's grid, cut at one half as in training, and restored."""
     trace = prepare(volume, segmenter.preparation).trace
-    coarse = MaskSet.empty(masks.names, trace.model)
-    for name in masks:
-        share = resample_values(masks[name], volume.geometry, trace.model, antialias=True, outside=0.0)
-        coarse.set(name, share > 0.5)
-    return trace.restore(coarse)
+    return trace.restore(averaged_masks(masks, trace.model))
 
 
 def _score(found: MaskSet, wanted: MaskSet, name: str) -> Score:

@@ -165,6 +165,9 @@ def test_jobs_get_folders_of_their_own(tmp_path: Path) -> None:
 def test_inputs_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         find_jobs([tmp_path / "none.nii.gz"], tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="results need a folder"):
+        find_jobs([tmp_path], tmp_path / "file")
     with pytest.raises(UsageError, match="without any"):
         find_jobs([tmp_path], tmp_path / "out")
     for folder in ("x/a", "y/a"):

@@ -48,9 +48,11 @@ def find_jobs(inputs: Iterable[Path], out: Path) -> list[Job]:
     Files that an earlier run wrote are left out, so a folder of scans may hold its own results.
 
     Raises:
-        UsageError: An input is missing or is itself a result, a folder holds no scan, or two scans would share
-            a result folder.
+        UsageError: An input is missing or is itself a result, a folder holds no scan, two scans would share a
+            result folder, or `out` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file, but results need a folder; choose another output")
     scans: list[Path] = []
     for given in inputs:
         if given.is_dir():

@@ -19,7 +19,7 @@ from voxicon.model.checkpoint import Metadata, load_checkpoint
 from voxicon.model.network import NetworkConfig, build_network
 from voxicon.train.augment import AugmentConfig
 from voxicon.train.loop import OptimizeConfig, Trainer, learning_rate
-from voxicon.train.patches import PatchSampler, TrainingCase, build_case, resample_structure
+from voxicon.train.patches import PatchSampler, TrainingCase, build_case
 
 CLASSES = ("liver", "liver_tumor", "spleen")
 CARD = parse_card(GOOD, "example.yaml")
@@ -67,16 +67,6 @@ def test_build_case_brings_masks_and_structures_to_the_model_grid() -> None:
     coarse = phantom_case(6.0)
     assert coarse.hu_XYZ.shape == (13, 13, 13)
     assert ((coarse.words_XYZ & 1) > 0).sum() * 8 == pytest.approx(14 * 12 * 16, rel=0.3)
-
-
-def test_structure_lookup_follows_the_grid() -> None:
-    flipped = Geometry((4, 4, 4), np.array([[-1, 0, 0, 3], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
-    raw = np.arange(64, dtype=np.int16).reshape(4, 4, 4)
-    model = Geometry((4, 4, 4), np.eye(4))
-    assert (resample_structure(raw, flipped, model) == raw[::-1]).all()
-    tilted = flipped.affine.copy()
-    tilted[1, 0] = 1e-3  # oblique by a hair: the general route must agree
-    assert (resample_structure(raw, Geometry((4, 4, 4), tilted), model) == raw[::-1]).all()
 
 
 def test_a_label_map_on_another_grid_is_refused() -> None:
@@ -155,6 +145,24 @@ def test_the_run_folder_tells_the_story(tmp_path: Path) -> None:
     assert checkpoint.metadata.card["title"] == "test"
     assert checkpoint.metadata.trained == CLASSES
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_damaged_state_is_refused_and_kept(tmp_path: Path) -> None:
+    trainer(tmp_path).run()
+    state = tmp_path / "resume.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        trainer(tmp_path)
+    assert state.stat().st_size == 1000
+
+
+def test_more_classes_than_bits_are_refused() -> None:
+    grid = Geometry((4, 4, 4), np.eye(4))
+    labels = np.ones(grid.shape, dtype=np.int16)
+    many = tuple(f"class_{i}" for i in range(65))
+    targets = harmonise(labels, grid, CARD, many)
+    with pytest.raises(ConfigError, match="65 classes asked for, training holds at most 64"):
+        build_case(Volume(np.zeros((4, 4, 4), np.float32), grid), (labels, grid), CARD, targets, 1.0, {})
 
 
 def test_other_settings_do_not_resume(tmp_path: Path) -> None:

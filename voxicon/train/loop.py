@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
@@ -130,6 +131,7 @@ class Trainer:
                     losses = []
                 if self.step % self.config.save_every == 0:
                     self.save()
+        self._cutter.shutdown()
         self.save()
         return self.folder / "weights.safetensors"
 
@@ -189,7 +191,13 @@ class Trainer:
         save_checkpoint(self.folder / "weights.safetensors", self.averaged, metadata, dtype=torch.float16)
 
     def _resume(self) -> None:
-        state = torch.load(self._state_path, map_location=self.device, weights_only=True)
+        try:
+            state = torch.load(self._state_path, map_location=self.device, weights_only=True)
+        except (RuntimeError, UnpicklingError, EOFError, OSError) as error:
+            raise CheckpointError(
+                f"{self._state_path}: cannot be resumed, the file is damaged; remove it to start over, "
+                "or train into a new folder"
+            ) from error
         if state["config"] != self.config.model_dump_json():
             raise CheckpointError(
                 f"{self._state_path}: this run was started with other settings; "

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from voxicon.core.geometry import Geometry
-from voxicon.core.masks import MaskSet
 from voxicon.core.volume import AIR_HU, Volume
 from voxicon.data.card import DatasetCard
 from voxicon.data.harmonise import Targets
 from voxicon.errors import ConfigError
+from voxicon.prep.labels import averaged_masks, nearest_labels
 from voxicon.prep.pipeline import model_grid
 from voxicon.prep.resample import resample_values
 from voxicon.train.augment import (
+    GAS_HU,
     AugmentConfig,
     apply_paint,
     degrade,
@@ -29,6 +30,9 @@ from voxicon.train.augment import (
     warp_labels,
     warp_values,
 )
+
+MOST_CLASSES = 64
+"""Bits of the integer that holds a voxel's classes while a patch is warped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +79,6 @@ def build_case(
 ) -> TrainingCase:
     """Bring a scan and its labels to the model grid.
 
-    Masks are averaged over coarser voxels and cut at one half, class by class, so that thin structures
-    do not break as they would under nearest-neighbor look-up.
-
     Args:
         volume: The scan.
         labels: Raw label map and its grid, which must be the scan's.
@@ -87,7 +88,7 @@ def build_case(
         paint_hu: Raw structure name, or the start of one, → range of HU for repainting.
 
     Raises:
-        ConfigError: Scan and label map are on different grids.
+        ConfigError: Scan and label map are on different grids, or there are more than `MOST_CLASSES` classes.
     """
     raw, grid = labels
     if not grid.same_grid(volume.geometry):
@@ -98,19 +99,20 @@ def build_case(
     model = model_grid(volume.geometry, (spacing_mm,) * 3)
     hu = resample_values(volume.hu, grid, model, antialias=True, outside=AIR_HU)
     names = targets.masks.names
-    coarse = MaskSet.empty(names, model)
-    for name in names:
-        share = resample_values(targets.masks[name], grid, model, antialias=True, outside=0.0)
-        coarse.set(name, share > 0.5)
+    if len(names) > MOST_CLASSES:
+        raise ConfigError(
+            f"{card.id}: {len(names)} classes asked for, training holds at most {MOST_CLASSES}; ask for fewer"
+        )
+    coarse = averaged_masks(targets.masks, model)
     # Nearest look-up is good enough for structures that only say where to repaint.
-    structure = resample_structure(raw, grid, model)
+    structure = nearest_labels(raw, grid, model)
     ranges = {
         value: tuple(span)
         for value, structure_name in card.raw.items()
         for prefix, span in paint_hu.items()
         if structure_name.startswith(prefix)
     }
-    solid = hu > -150
+    solid = hu > GAS_HU
     means = {v: float(hu[(structure == v) & solid].mean()) for v in ranges if ((structure == v) & solid).any()}
     present = {i: np.argwhere(coarse[name]) for i, name in enumerate(names) if name in targets.known}
     words = coarse.words.astype(np.int64)
@@ -124,24 +126,6 @@ def build_case(
         mean_hu=means,
         paint_hu={v: (span[0], span[1]) for v, span in ranges.items() if v in means},
     )
-
-
-def resample_structure(raw: np.ndarray, grid: Geometry, model: Geometry) -> np.ndarray:
-    """Raw label values at the voxel nearest to each model voxel; int16."""
-    corners = [np.arange(n) for n in model.shape]
-    if grid.is_aligned:
-        index = []
-        for world, (axis, _) in enumerate(grid.axis_order):
-            points = np.zeros((model.shape[world], 3))
-            points[:, world] = corners[world]
-            found = grid.to_index(model.to_world(points))[:, axis]
-            index.append(np.clip(found.round().astype(int), 0, grid.shape[axis] - 1))
-        order = [axis for axis, _ in grid.axis_order]
-        return np.ascontiguousarray(raw.transpose(order)[np.ix_(*index)], dtype=np.int16)
-    points = np.stack(np.meshgrid(*corners, indexing="ij"), axis=-1)
-    nearest = grid.to_index(model.to_world(points)).round().astype(int)
-    nearest = np.clip(nearest, 0, np.array(grid.shape) - 1)
-    return np.ascontiguousarray(raw[nearest[..., 0], nearest[..., 1], nearest[..., 2]], dtype=np.int16)
 
 
 class PatchSampler:
