@@ -103,7 +103,19 @@ def test_lesion_covers_even_a_vessel_of_a_higher_id(tmp_path):
     assert read_labels(path)[0][0, 0, 0] == 27
 
 
-@pytest.mark.parametrize(("number", "dtype"), [(255, np.uint8), (256, np.uint16), (1000, np.uint16)])
+def test_a_part_covers_its_whole_whatever_the_ids(tmp_path):
+    parts = {
+        "femoral_head_left": box(slice(1, 2)),  # 23, part of the femur
+        "femur_left": box(slice(0, 2)),  # 90
+        "bone": box(slice(0, 2)),  # 33, below every single bone but the femoral heads
+        "lung_left": box(slice(2, 4)),  # 17
+        "lung_upper_lobe_left": box(slice(3, 4)),  # 34, part of the lung
+    }
+    path, _ = write_combined(MaskSet.from_masks(parts, GEOMETRY), tmp_path / "c.nii.gz", VOCABULARY)
+    assert read_labels(path)[0][:, 0, 0].tolist() == [90, 23, 17, 34, 0, 0]
+
+
+@pytest.mark.parametrize(("number", "dtype"), [(133, np.uint8), (255, np.uint8), (256, np.uint16), (65535, np.uint16)])
 def test_ids_above_255_need_two_bytes(tmp_path, number, dtype):
     vocabulary = Vocabulary([dataclasses.replace(VOCABULARY["liver"], id=number)])
     masks = MaskSet.from_masks({"liver": box(1)}, GEOMETRY)

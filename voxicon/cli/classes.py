@@ -1,23 +1,46 @@
-"""``voxicon classes``: the words the package knows."""
+"""``voxicon classes``: the words the package knows, and which of them some weights can find."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from voxicon.core.concepts import Concept
+
 
 def classes(
+    weights: Annotated[
+        str, typer.Option(help="Whose classes come first: 'starter', installed weights, or a .safetensors file.")
+    ] = "starter",
     as_json: Annotated[bool, typer.Option("--json", help="Print all fields as JSON.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """List every class: id, name, kind, and other words for it."""
+    """List every class: id, name, kind, and other words for it; first those that the weights can find."""
+    del debug
     from voxicon.core.concepts import Vocabulary
+    from voxicon.model.checkpoint import read_metadata
+    from voxicon.weights.store import resolve
 
     vocabulary = Vocabulary.default()
+    trained = frozenset(read_metadata(resolve(weights)).trained)
     if as_json:
-        typer.echo(json.dumps([concept.to_dict() for concept in vocabulary], indent=2))
+        rows = [{**concept.to_dict(), "trained": concept.name in trained} for concept in vocabulary]
+        typer.echo(json.dumps(rows, indent=2))
         return
-    for concept in vocabulary:
-        aliases = ", ".join(a for a in concept.aliases if a != concept.display_name)
-        typer.echo(f"{concept.id:>3}  {concept.name:<30} {concept.kind:<7} {aliases}".rstrip())
+    found = [concept for concept in vocabulary if concept.name in trained]
+    others = [concept for concept in vocabulary if concept.name not in trained]
+    typer.echo(f"{len(found)} classes that the weights '{weights}' can find:")
+    _list(found)
+    if others:
+        typer.echo(f"\n{len(others)} known words that these weights were not trained for:")
+        _list(others)
+
+
+def _list(concepts: list[Concept]) -> None:
+    for concept in concepts:
+        words = dict.fromkeys([concept.display_name, *concept.aliases])
+        others = ", ".join(word for word in words if word != concept.name.replace("_", " "))
+        typer.echo(f"{concept.id:>3}  {concept.name:<30} {concept.kind:<7} {others}".rstrip())

@@ -46,7 +46,7 @@ def convert(
         raise UsageError(f"{out}: the output must end in .safetensors")
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: is already there; use --overwrite to replace it")
-    concepts = [concept for concept in Vocabulary.default() if concept.id <= 32]
+    concepts = [concept for concept in Vocabulary.default() if concept.original]
     placement = convert_official(official, out, [c.name for c in concepts], [c.original for c in concepts])
     typer.echo(placement.describe(), err=True)
     typer.echo(str(out))

@@ -20,6 +20,12 @@ from voxicon.errors import UnknownClass
 Kind = Literal["organ", "vessel", "lesion"]
 Side = Literal["left", "right"]
 
+HIGHEST_ID = 65535
+"""Largest id that a label map of two bytes a voxel can hold."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+"""Canonical names become names of files."""
+
 _CLOSE_ENOUGH = 0.6
 """Similarity above which a known word is offered as a suggestion (difflib ratio)."""
 
@@ -38,16 +44,18 @@ class Concept:
 
     id: int
     name: str
-    original: str
-    """Wording of the original model's prompt, misspellings included."""
     kind: Kind
     snomed: tuple[str, str]
     """SNOMED CT code and meaning of the segmented property type."""
     color: tuple[int, int, int]
     cleanup: Cleanup
+    original: str = ""
+    """Wording of the original model's prompt, misspellings included; empty for classes it does not know."""
+    display: str = ""
+    """Name for people, where `name` alone does not read well."""
     side: Side | None = None
     parents: tuple[str, ...] = ()
-    """Organs that a lesion or a vessel lies in."""
+    """What it lies in or is a part of: the organs of a lesion or vessel, the lung of a lobe."""
     aliases: tuple[str, ...] = ()
     region: tuple[str, str] | None = None
     """SNOMED CT code and meaning of the anatomic region, where the type does not say it."""
@@ -55,6 +63,8 @@ class Concept:
     @property
     def display_name(self) -> str:
         """For people: ``kidney_left`` reads "left kidney"."""
+        if self.display:
+            return self.display
         words = self.name.split("_")
         if self.side:
             words = [self.side, *[w for w in words if w != self.side]]
@@ -91,23 +101,63 @@ class Vocabulary:
     """All known concepts, found by name, alias or id.
 
     Args:
-        concepts: Concepts with different ids, names and aliases.
+        concepts: Concepts with different ids, names and aliases. Classes that they refer to may be missing.
+
+    Raises:
+        UnknownClass: Two concepts share an id or a word, a word is a number, a name cannot name a file, or an id does
+            not fit a label map.
     """
 
     def __init__(self, concepts: Iterable[Concept]) -> None:
         self.concepts = tuple(concepts)
         self._by_name = {concept.name: concept for concept in self.concepts}
+        self._by_id: dict[int, Concept] = {}
         self._by_word: dict[str, Concept] = {}
         for concept in self.concepts:
-            for word in (concept.name, concept.display_name, concept.original, *concept.aliases):
-                known = self._by_word.setdefault(_normal(word), concept)
-                if known is not concept:
-                    raise UnknownClass(f"vocabulary: {word!r} names both {known.name} and {concept.name}; one must go")
+            self._add(concept)
+
+    def _add(self, concept: Concept) -> None:
+        if not _NAME.fullmatch(concept.name):
+            raise UnknownClass(
+                f"vocabulary: {concept.name!r} cannot name a file; expected letters, digits and _, such as kidney_left"
+            )
+        if not 1 <= concept.id <= HIGHEST_ID:
+            raise UnknownClass(f"vocabulary: {concept.name} has id {concept.id}; expected 1 to {HIGHEST_ID}")
+        known = self._by_id.setdefault(concept.id, concept)
+        if known is not concept:
+            raise UnknownClass(f"vocabulary: {known.name} and {concept.name} both have id {concept.id}; change one")
+        for word in (concept.name, concept.display_name, concept.original or concept.name, *concept.aliases):
+            text = _normal(word)
+            if not text or text.isdecimal():
+                raise UnknownClass(f"vocabulary: {concept.name} is also called {word!r}; expected words, not an id")
+            known = self._by_word.setdefault(text, concept)
+            if known is not concept:
+                raise UnknownClass(f"vocabulary: {word!r} names both {known.name} and {concept.name}; one must go")
 
     @classmethod
     def default(cls) -> Vocabulary:
-        """The vocabulary that ships with the package: 32 classes, ids as in the original model."""
+        """The vocabulary that ships with the package: ids 1-32 as in the original model, more from 33 on."""
         return _default()
+
+    def extended(self, concepts: Iterable[Concept]) -> Vocabulary:
+        """A new vocabulary with more concepts after those of this one, which stays as it is.
+
+        The package never gives out ids from 1000 on, so that a user's class keeps its number when the package grows.
+
+        Raises:
+            UnknownClass: As for a vocabulary, or a new concept refers to a class that neither the old nor the new
+                ones are.
+        """
+        new = tuple(concepts)
+        larger = Vocabulary((*self.concepts, *new))
+        for concept in new:
+            missing = [name for name in (*concept.parents, *concept.cleanup.of) if name not in larger]
+            if missing:
+                raise UnknownClass(
+                    f"vocabulary: {concept.name} refers to {', '.join(missing)}, which is no class; "
+                    "expected canonical names: correct parents or cleanup"
+                )
+        return larger
 
     def __iter__(self) -> Iterator[Concept]:
         return iter(self.concepts)
@@ -141,11 +191,7 @@ class Vocabulary:
             UnknownClass: Nothing fits; the message names the nearest words.
         """
         text = _normal(word)
-        if text.isdigit():
-            for concept in self.concepts:
-                if concept.id == int(text):
-                    return concept
-        found = self._by_word.get(text)
+        found = self._by_id.get(int(text)) if text.isdecimal() else self._by_word.get(text)
         if found is None:
             raise UnknownClass(self._refusal(word))
         return found

@@ -44,7 +44,7 @@ def write_combined(masks: MaskSet, path: Path, vocabulary: Vocabulary) -> list[P
     """Write one label map of all classes, its names inside the file and in a ``.json`` beside it.
 
     A voxel of several classes gets the id of the lesion before the vessel before the organ; among classes of
-    one kind, the highest id.
+    one kind, that of a part (a class with parents, such as a femoral head) before a whole; then the highest id.
 
     Args:
         masks: Masks on the scan's grid, with the scan as `source`.
@@ -58,7 +58,7 @@ def write_combined(masks: MaskSet, path: Path, vocabulary: Vocabulary) -> list[P
         UnknownClass: A name is not in the vocabulary; nothing is written.
         OutputError: A file cannot be written.
     """
-    concepts = sorted((vocabulary[name] for name in masks), key=lambda c: (_PRIORITY[c.kind], c.id))
+    concepts = sorted((vocabulary[name] for name in masks), key=lambda c: (_PRIORITY[c.kind], bool(c.parents), c.id))
     highest = max((concept.id for concept in concepts), default=0)
     labels = np.zeros(masks.geometry.shape, dtype=np.uint8 if highest < 256 else np.uint16)
     for concept in concepts:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from voxicon.core.concepts import Vocabulary
+from voxicon.core.concepts import Concept, Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.orientation import to_ras_order
 from voxicon.core.volume import Volume
@@ -30,6 +30,9 @@ _FRAME_MM = 8.0
 _PIXEL_MM = 0.8
 _FILL, _INK, _PAPER = 0.38, "#e8e8e8", "#101214"
 _RIGHT, _FRONT, _HEAD = 0, 1, 2
+_TWO_COLUMNS = 48
+"""Most classes that a legend of two columns shows in readable print."""
+
 _AXIAL_LEVELS = (0.78, 0.5, 0.22)
 """Shares of the masks' height at which axial slices are shown, from the head down."""
 
@@ -163,18 +166,29 @@ def _flat(array: NDArray[Any], take: list[slice], axis: int) -> NDArray[Any]:
 
 
 def _legend(axes: Axes, masks: MaskSet, vocabulary: Vocabulary) -> None:
-    """Colored names with volumes, in two columns; classes that were looked for and not found are gray."""
+    """Colored names with volumes, in columns; classes that were looked for and not found are gray."""
+    rows = [(vocabulary[name], _amount(masks.volume_ml(name))) for name in masks.names]
+    columns = 2 if len(rows) <= _TWO_COLUMNS else 3
+    height = -(-max(1, len(rows)) // columns)
+    step, width = min(0.075, 0.96 / height), 2 / columns
+    longest = max((len(_label(concept)) + len(amount) for concept, amount in rows), default=1)
+    # In points: as small as the rows are low and as the longest of them is long.
+    size = min(9.0, 225 * step, 225 * width / longest)
     axes.set_axis_off()
     axes.set(xlim=(0, 2), ylim=(0, 1))
-    rows = -(-max(1, len(masks.names)) // 2)
-    step = min(0.075, 0.96 / rows)
-    for i, name in enumerate(masks.names):
-        x, y = 0.06 + i // rows, 0.97 - (i % rows) * step
-        volume_ml = masks.volume_ml(name)
-        found = volume_ml > 0
-        concept = vocabulary[name]
-        axes.plot([x], [y], marker="s", markersize=9, color=np.array(concept.color) / 255 if found else "#33373b")
-        label = concept.display_name.replace(" and ", " & ").replace("portal vein &", "portal &")
-        amount = f"{volume_ml:,.0f} ml" if volume_ml >= 10 else f"{volume_ml:.1f} ml"
-        axes.text(x + 0.055, y, label, color=_INK if found else "#6b7075", fontsize=9, va="center")
-        axes.text(x + 0.9, y, amount if found else "–", color="#9aa0a6", fontsize=9, va="center", ha="right")
+    for i, (concept, amount) in enumerate(rows):
+        x, y = 0.06 + width * (i // height), 0.97 - (i % height) * step
+        color, ink = (np.array(concept.color) / 255, _INK) if amount else ("#33373b", "#6b7075")
+        axes.plot([x], [y], marker="s", markersize=size, color=color)
+        axes.text(x + 0.055, y, _label(concept), color=ink, fontsize=size, va="center")
+        axes.text(x + 0.9 * width, y, amount or "–", color="#9aa0a6", fontsize=size, va="center", ha="right")
+
+
+def _amount(volume_ml: float) -> str:
+    if not volume_ml:
+        return ""
+    return f"{volume_ml:,.0f} ml" if volume_ml >= 10 else f"{volume_ml:.1f} ml"
+
+
+def _label(concept: Concept) -> str:
+    return concept.display_name.replace(" and ", " & ").replace("portal vein &", "portal &")
