@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 from tests.phantoms import body
+from tests.test_workflow import write_scan
 from tests.weights_on_disk import CLASSES, write_small_weights
 from voxicon.errors import CheckpointError, ConfigError, UnknownClass
+from voxicon.prep.pipeline import prepare
 from voxicon.segmenter import Segmenter, load, pick_device
 
 
@@ -53,6 +58,74 @@ def test_cleanup_none_keeps_what_cleanup_removes(segmenter: Segmenter) -> None:
     assert raw.settings["cleanup"] == "none"
 
 
+def test_probabilities_come_for_the_classes_asked_for_and_change_no_mask(segmenter: Segmenter) -> None:
+    volume = body((5.0, 5.0, 7.0))
+    plain = segmenter.segment(volume)
+    assert plain.probabilities == {}
+    asked = segmenter.segment(volume, probabilities=["liver tumour", "1", "spleen"])
+    assert tuple(asked.probabilities) == ("liver_tumor", "spleen")
+    assert (asked.masks.words == plain.masks.words).all()
+    for levels in asked.probabilities.values():
+        assert levels.dtype == np.uint8
+        assert levels.shape == volume.geometry.shape
+        assert levels.max() > 128
+
+
+def test_probabilities_are_those_the_masks_were_cut_from(segmenter: Segmenter) -> None:
+    # On a scan of the model's own spacing the way back is the identity, so the cut can be seen on the scan.
+    volume = body((6.0, 6.0, 6.0))
+    result = segmenter.segment(volume, cleanup="none", probabilities=segmenter.classes)
+    assert tuple(result.probabilities) == CLASSES
+    model = prepare(volume, segmenter.preparation).trace.model
+    assert np.prod(model.shape) < np.prod(volume.geometry.shape), "nothing was cropped, so this would prove nothing"
+    start = volume.geometry.to_index(model.to_world([0, 0, 0])).round().astype(int)
+    outside = np.ones(volume.geometry.shape, dtype=bool)
+    outside[tuple(slice(s, s + n) for s, n in zip(start, model.shape, strict=True))] = False
+    for name, levels in result.probabilities.items():
+        assert ((levels > 127.5) != result.masks[name]).sum() <= 1
+        assert not levels[outside].any()
+
+
+def test_cleanup_leaves_probabilities_as_they_are(segmenter: Segmenter) -> None:
+    volume = body((8.0, 8.0, 8.0))
+    raw = segmenter.segment(volume, ["spleen"], cleanup="none", probabilities=["spleen"])
+    cleaned = segmenter.segment(volume, ["spleen"], probabilities=["spleen"])
+    assert cleaned.masks.count("spleen") < raw.masks.count("spleen")
+    assert (cleaned.probabilities["spleen"] == raw.probabilities["spleen"]).all()
+
+
+def test_a_class_of_which_only_probabilities_are_asked_for_gets_a_mask_too(segmenter: Segmenter) -> None:
+    volume = body((8.0, 8.0, 8.0))
+    result = segmenter.segment(volume, ["pancreas", "liver"], probabilities=["Spleen", "liver"])
+    assert result.masks.names == ("pancreas", "liver", "spleen")
+    assert tuple(result.probabilities) == ("spleen", "liver")
+    assert (result.masks["spleen"] == segmenter.segment(volume).masks["spleen"]).all()
+    # Neighbors that cleanup looks at are computed, but nobody asked for them.
+    assert tuple(segmenter.segment(volume, [], probabilities=["liver_tumor"]).masks) == ("liver_tumor",)
+
+
+def test_probabilities_on_disk_read_as_zero_to_one(segmenter: Segmenter, tmp_path: Path) -> None:
+    result = segmenter.segment(write_scan(tmp_path / "a.nii.gz"), ["liver"], probabilities=["spleen"])
+    written = result.save(tmp_path / "case", preview=False)
+    path = tmp_path / "case" / "probabilities" / "spleen.nii.gz"
+    assert path in written
+    assert [p.name for p in path.parent.iterdir()] == ["spleen.nii.gz"]
+    image = nib.load(path)
+    source = nib.load(tmp_path / "a.nii.gz")
+    assert (image.affine == source.affine).all()
+    assert (image.header["sform_code"], image.header["qform_code"]) == (2, 0)
+    assert (source.header["sform_code"], source.header["qform_code"]) == (2, 0)
+    assert (np.asarray(image.dataobj.get_unscaled()) == result.probabilities["spleen"]).all()
+    assert np.abs(image.get_fdata() - result.probabilities["spleen"] / 255).max() < 1e-6
+    case = json.loads((tmp_path / "case" / "case.json").read_text())
+    assert case["probabilities"] == ["spleen"]
+    assert case["files"]["probabilities/spleen.nii.gz"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    # A run without probabilities leaves none of an earlier one behind.
+    segmenter.segment(tmp_path / "a.nii.gz", ["liver"]).save(tmp_path / "case", preview=False)
+    assert not path.exists()
+    assert json.loads((tmp_path / "case" / "case.json").read_text())["probabilities"] == []
+
+
 def test_the_scan_is_not_changed(segmenter: Segmenter) -> None:
     volume = body((8.0, 8.0, 8.0))
     before = volume.hu.copy()
@@ -72,6 +145,8 @@ def test_unknown_and_untrained_classes_are_refused(segmenter: Segmenter) -> None
         segmenter.segment(body((8.0, 8.0, 8.0)), classes=["spleeen"])
     with pytest.raises(UnknownClass, match="not trained for aorta; they find: spleen"):
         segmenter.segment(body((8.0, 8.0, 8.0)), classes=["aorta"])
+    with pytest.raises(UnknownClass, match="not trained for aorta; they find: spleen"):
+        segmenter.segment(body((8.0, 8.0, 8.0)), classes=["liver"], probabilities=["aorta"])
 
 
 def test_weights_that_make_no_sense_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.weights_on_disk import CLASSES, write_small_weights
 from voxicon import result as result_module
 from voxicon.errors import OutputError, UsageError
 from voxicon.segmenter import Segmenter, load
-from voxicon.workflow import find_jobs, is_complete, run_jobs
+from voxicon.workflow import Outcome, find_jobs, is_complete, run_jobs
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,46 @@ def test_existing_results_are_refused_kept_or_replaced(segmenter: Segmenter, tmp
     (jobs[0].folder / "segmentations" / "liver.nii.gz").unlink()
     assert not is_complete(jobs[0].folder)
     assert [o.status for o in run_jobs(segmenter, jobs, ["liver"], if_exists="continue")] == ["done"]
+
+
+def test_continuing_makes_a_result_again_that_lacks_probabilities(segmenter: Segmenter, tmp_path: Path) -> None:
+    jobs = find_jobs([write_scan(tmp_path / "a.nii.gz")], tmp_path / "out")
+    maps = jobs[0].folder / "probabilities"
+
+    def go_on(probabilities: tuple[str, ...]) -> Outcome:
+        [outcome] = run_jobs(
+            segmenter, jobs, ["liver", "spleen"], if_exists="continue", preview=False, probabilities=probabilities
+        )
+        return outcome
+
+    assert [go_on(()).status, go_on(()).status] == ["done", "skipped"]
+    before = (jobs[0].folder / "segmentations" / "liver.nii.gz").read_bytes()
+    assert go_on(("liver",)).status == "done"
+    assert [p.name for p in maps.iterdir()] == ["liver.nii.gz"]
+    assert (jobs[0].folder / "segmentations" / "liver.nii.gz").read_bytes() == before
+    # More than was asked for is complete too; one map more is made; a map is never taken away.
+    assert [go_on(()).status, go_on(("liver",)).status] == ["skipped", "skipped"]
+    refused = go_on(("spleen",))
+    assert "holds a result with other probabilities; use --overwrite" in str(refused.error)
+    assert go_on(("spleen", "liver")).status == "done"
+    assert sorted(p.name for p in maps.iterdir()) == ["liver.nii.gz", "spleen.nii.gz"]
+    (maps / "spleen.nii.gz").unlink()
+    assert not is_complete(jobs[0].folder)
+    assert go_on(("spleen", "liver")).status == "done"
+    # A class of which only probabilities are asked for has a mask too, which this result lacks.
+    assert "other classes" in str(go_on(("pancreas",)).error)
+    # A result from before there were probabilities.
+    case = json.loads((jobs[0].folder / "case.json").read_text())
+    del case["probabilities"]
+    (jobs[0].folder / "case.json").write_text(json.dumps(case))
+    assert [go_on(()).status, go_on(("liver",)).status] == ["skipped", "done"]
+
+
+def test_probability_maps_are_not_taken_for_scans(segmenter: Segmenter, tmp_path: Path) -> None:
+    write_scan(tmp_path / "a.nii.gz")
+    jobs = find_jobs([tmp_path], tmp_path / "out")
+    list(run_jobs(segmenter, jobs, ["liver"], preview=False, probabilities=("liver",)))
+    assert [job.scan.name for job in find_jobs([tmp_path], tmp_path / "out")] == ["a.nii.gz"]
 
 
 def test_continuing_does_not_take_another_result_for_this_one(segmenter: Segmenter, tmp_path: Path) -> None:

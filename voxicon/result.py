@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.errors import OutputError
 from voxicon.io.atomic import file_sha256, write_bytes, write_text
 from voxicon.io.masks import write_combined, write_masks
+from voxicon.io.probabilities import write_probabilities
 from voxicon.version import __version__
 
 CASE_FILE = "case.json"
@@ -35,6 +39,9 @@ class Result:
         seconds: Wall time of each stage.
         warnings: One line each: what was odd about the scan.
         notes: One line each: what cleaning up took away.
+        probabilities: By class, for those asked for: (X, Y, Z) uint8 on the scan's own grid, 255 times the
+            probability; 0 where the network did not look. As the network answered: where cleaning up removed a
+            component from the mask, its probabilities are still there.
     """
 
     masks: MaskSet
@@ -44,9 +51,13 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    probabilities: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def save(self, folder: str | Path, *, preview: bool = True) -> list[Path]:
         """Write ``segmentations/<class>.nii.gz``, ``combined_labels.nii.gz``, ``preview.png`` and ``case.json``.
+
+        Where there are probabilities, ``probabilities/<class>.nii.gz`` too: uint8 with a scale in the header, so
+        that viewers and nibabel show 0 to 1. They are not cleaned up, unlike the masks.
 
         Every file is written whole or not at all; ``case.json`` comes last and lists the others with
         their hashes. A ``case.json`` of an earlier run is removed first, so that a folder never claims
@@ -65,6 +76,7 @@ class Result:
         remove_file(out / CASE_FILE)
         written = write_masks(self.masks, out, vocabulary)
         written += write_combined(self.masks, out / "combined_labels.nii.gz", vocabulary)
+        written += write_probabilities(self.probabilities, out, self.volume.geometry, self.volume.source.header)
         self.seconds["write"] = round(time.monotonic() - began, 2)
         if preview:
             from voxicon.report.preview import render_preview
@@ -80,7 +92,12 @@ class Result:
         return [*written, out / CASE_FILE]
 
     def describe(self, folder: Path, files: list[Path]) -> dict[str, Any]:
-        """The content of ``case.json``: inputs, weights, settings, volumes, timings, warnings, output hashes."""
+        """The content of ``case.json``: inputs, weights, settings, volumes, timings, warnings, output hashes.
+
+        ``probabilities`` names the classes that have a map under ``probabilities/``. ``settings.cleanup`` and
+        ``notes`` are about the masks alone: maps hold what the network answered, so a component that cleaning
+        up removed is gone from ``segmentations/`` and still there in ``probabilities/``.
+        """
         source = self.volume.source
         return {
             "voxicon": __version__,
@@ -94,6 +111,7 @@ class Result:
             "weights": dict(self.weights),
             "settings": dict(self.settings),
             "volumes_ml": {name: round(self.masks.volume_ml(name), 3) for name in self.masks},
+            "probabilities": list(self.probabilities),
             "seconds": dict(self.seconds),
             "warnings": list(self.warnings),
             "notes": list(self.notes),

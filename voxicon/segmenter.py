@@ -100,6 +100,20 @@ class Segmenter:
             )
         return names
 
+    def with_probabilities(
+        self, classes: Iterable[str] | None, probabilities: Iterable[str] | None
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Canonical names of the classes that get a mask, and of those among them that get a probability map.
+
+        A class of which only the probabilities are asked for gets a mask too, after the others: a map without
+        its mask would leave open what the threshold and cleanup made of it.
+
+        Raises:
+            UnknownClass: As `resolve_classes`.
+        """
+        maps = self.resolve_classes(() if probabilities is None else probabilities)
+        return tuple(dict.fromkeys([*self.resolve_classes(classes), *maps])), maps
+
     def segment(
         self,
         scan: str | Path | Volume,
@@ -108,8 +122,9 @@ class Segmenter:
         cleanup: Mode = "default",
         read: ReadOptions | None = None,
         progress: Progress = lambda done, total: None,
+        probabilities: Iterable[str] | None = None,
     ) -> Result:
-        """Masks of some classes of a scan, on the scan's own grid.
+        """Masks of some classes of a scan, on the scan's own grid, and probabilities where asked for.
 
         Args:
             scan: A NIfTI file of a CT, or a `Volume` in Hounsfield units.
@@ -118,29 +133,33 @@ class Segmenter:
                 or ``none``.
             read: What to do about an odd file.
             progress: Called with windows done and windows in all.
+            probabilities: Names, aliases or ids of classes whose probabilities are wanted, one byte per voxel
+                each; none by default. They get masks too, whether `classes` has them or not.
 
         Returns:
-            A result whose masks may be empty where a class is absent.
+            A result whose masks may be empty where a class is absent. Its probabilities are the network's
+            answer, which no cleanup has touched.
 
         Raises:
             InputError: The scan cannot be used.
             UnknownClass: A class is not known.
         """
-        asked = self.resolve_classes(classes)
+        asked, maps = self.with_probabilities(classes, probabilities)
         clock = _Clock()
         volume = scan if isinstance(scan, Volume) else read_volume(Path(scan), read or ReadOptions())
         clock.lap("read")
         prepared = prepare(volume, self.preparation)
         clock.lap("prepare")
         wanted = asked if cleanup == "none" else self._with_neighbors(asked)
-        raw = self.predictor.predict(prepared.image, prepared.trace.model, wanted, progress)
+        raw = self.predictor.predict(prepared.image, prepared.trace.model, wanted, progress, maps)
         clock.lap("network")
-        cleaned, notes = clean(raw, self.vocabulary, cleanup)
+        cleaned, notes = clean(raw.masks, self.vocabulary, cleanup)
         clock.lap("cleanup")
         masks = prepared.trace.restore(_select(cleaned, asked))
+        levels = prepared.trace.restore_probabilities(raw.probabilities)
         clock.lap("restore")
-        settings = self._settings(cleanup)
-        return Result(masks, volume, self._weights(), settings, clock.seconds, volume.source.warnings, notes)
+        settings, warnings = self._settings(cleanup), volume.source.warnings
+        return Result(masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels)
 
     def _with_neighbors(self, asked: tuple[str, ...]) -> tuple[str, ...]:
         """The classes asked for and those that their cleanup rules look at, as far as these weights know them."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from voxicon.errors import OutputError, UsageError, VoxiconError
 from voxicon.io.atomic import file_sha256
@@ -29,6 +29,14 @@ class Job:
 
     scan: Path
     folder: Path
+
+
+class Wishes(TypedDict, total=False):
+    """What `Segmenter.segment` is asked for of every scan; left out, its defaults hold."""
+
+    cleanup: Literal["default", "original", "none"]
+    read: ReadOptions | None
+    probabilities: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -92,21 +100,20 @@ def run_jobs(
     jobs: Iterable[Job],
     classes: Iterable[str] | None = None,
     *,
-    cleanup: Literal["default", "original", "none"] = "default",
-    read: ReadOptions | None = None,
     if_exists: IfExists = "refuse",
     preview: bool = True,
     progress: Callable[[Job, int, int], None] = lambda _job, _done, _total: None,
+    **wishes: Unpack[Wishes],
 ) -> Iterator[Outcome]:
     """Segment and save one job after the other, and tell what became of each.
 
-    Only this package's own errors are caught; they fail their job and the next one starts.
+    Only this package's own errors are caught; they fail their job and the next one starts. With ``continue``, a
+    complete result of the same wishes is left as it is; one that only lacks probabilities is made again.
     """
     wanted = None if classes is None else list(classes)
     for job in jobs:
         try:
-            if if_exists == "continue" and is_complete(job.folder):
-                _check_same(job, segmenter, wanted, cleanup)
+            if if_exists == "continue" and is_complete(job.folder) and _holds(job, segmenter, wanted, wishes):
                 yield Outcome(job, "skipped")
                 continue
             if if_exists == "refuse" and job.folder.is_dir() and any(job.folder.iterdir()):
@@ -114,7 +121,7 @@ def run_jobs(
                     f"{job.folder}: already holds a result; use --overwrite to replace it or --continue to keep it"
                 )
             told = partial(progress, job)
-            result = segmenter.segment(job.scan, wanted, cleanup=cleanup, read=read, progress=told)
+            result = segmenter.segment(job.scan, wanted, progress=told, **wishes)
             result.save(job.folder, preview=preview)
             yield Outcome(job, "done", seconds=round(sum(result.seconds.values()), 1))
         except VoxiconError as error:
@@ -126,20 +133,30 @@ def is_result(path: Path) -> bool:
     return any(path in listed_files(folder) for folder in (path.parent, path.parent.parent))
 
 
-def _check_same(job: Job, segmenter: Segmenter, wanted: list[str] | None, cleanup: str) -> None:
-    """Refuse to take a result for this job's that came from another scan, other weights or other wishes."""
+def _holds(job: Job, segmenter: Segmenter, wanted: list[str] | None, wishes: Wishes) -> bool:
+    """Whether a complete result is this job's, with every probability map asked for.
+
+    Raises:
+        OutputError: It came from another scan, other weights or other wishes, so that making it again would
+            take something away.
+    """
     case = json.loads((job.folder / CASE_FILE).read_text(encoding="utf8"))
+    classes, maps = segmenter.with_probabilities(wanted, wishes.get("probabilities"))
+    held = set(case.get("probabilities", []))  # older results have no such field
+    lacking = set(maps) - held
     asked = {
         "input": (case["input"]["sha256"], file_sha256(job.scan)),
         "weights": (case["weights"]["sha256"], segmenter.checkpoint.sha256),
-        "classes": (list(case["volumes_ml"]), list(segmenter.resolve_classes(wanted))),
-        "cleanup": (case["settings"]["cleanup"], cleanup),
+        "classes": (list(case["volumes_ml"]), list(classes)),
+        "cleanup": (case["settings"]["cleanup"], wishes.get("cleanup", "default")),
+        "probabilities": (bool(lacking and held - set(maps)), False),
     }
     other = [what for what, (there, here) in asked.items() if there != here]
     if other:
         raise OutputError(
             f"{job.folder}: holds a result with other {', '.join(other)}; use --overwrite, or another output folder"
         )
+    return not lacking
 
 
 def is_complete(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
 from voxicon.core.geometry import Geometry
-from voxicon.errors import CheckpointError
+from voxicon.errors import CheckpointError, UnknownClass
 from voxicon.infer.predictor import InferenceConfig, Predictor
 from voxicon.infer.windows import blend_weights, padding, starts, tile
 from voxicon.model.head import TextDrivenHead
@@ -105,7 +105,7 @@ def test_blending_a_constant_gives_that_constant(shape: tuple[int, int, int], th
     logit = float(np.log(threshold / (1 - threshold))) + (0.01 if above else -0.01)
     config = InferenceConfig(window=(8, 8, 8), overlap=0.5, threshold=threshold)
     predictor = Predictor(_ConstantNetwork(logit), config, torch.device("cpu"))
-    masks = predictor.predict(np.full(shape, 0.5, dtype=np.float32), grid(shape), ("only",))
+    masks = predictor.predict(np.full(shape, 0.5, dtype=np.float32), grid(shape), ("only",)).masks
     assert masks["only"].all() == above
     assert masks["only"].any() == above
 
@@ -115,7 +115,7 @@ def test_blending_a_constant_gives_that_constant(shape: tuple[int, int, int], th
 def test_same_masks_as_monai(shape: tuple[int, int, int], overlap: float) -> None:
     network, image = small_network(5), volume_of(shape)
     predictor = Predictor(network, InferenceConfig(window=(24, 24, 24), overlap=overlap, batch=2), torch.device("cpu"))
-    masks = predictor.predict(image, grid(shape), network.classes)
+    masks = predictor.predict(image, grid(shape), network.classes).masks
     with torch.inference_mode():
         logits = sliding_window_inference(
             torch.from_numpy(image)[None, None], (24, 24, 24), 1, network, overlap=overlap, mode="gaussian"
@@ -132,8 +132,8 @@ def test_same_masks_as_monai(shape: tuple[int, int, int], overlap: float) -> Non
 def test_a_class_does_not_depend_on_which_others_are_asked_for() -> None:
     network, image = small_network(9), volume_of((30, 26, 28))
     predictor = Predictor(network, InferenceConfig(window=(16, 16, 16)), torch.device("cpu"))
-    every = predictor.predict(image, grid(image.shape), network.classes)
-    some = predictor.predict(image, grid(image.shape), ("class_7", "class_2"))
+    every = predictor.predict(image, grid(image.shape), network.classes).masks
+    some = predictor.predict(image, grid(image.shape), ("class_7", "class_2")).masks
     assert some.names == ("class_7", "class_2")
     for name in some:
         assert (some[name] == every[name]).all()
@@ -142,8 +142,8 @@ def test_a_class_does_not_depend_on_which_others_are_asked_for() -> None:
 def test_more_classes_than_a_word_has_bits() -> None:
     network, image = small_network(40), volume_of((16, 16, 16))
     predictor = Predictor(network, InferenceConfig(window=(16, 16, 16)), torch.device("cpu"))
-    masks = predictor.predict(image, grid(image.shape), network.classes)
-    alone = predictor.predict(image, grid(image.shape), ("class_37",))
+    masks = predictor.predict(image, grid(image.shape), network.classes).masks
+    alone = predictor.predict(image, grid(image.shape), ("class_37",)).masks
     assert masks.words.shape[0] == 2
     assert (masks["class_37"] == alone["class_37"]).all()
     assert masks.words[1].any()
@@ -157,7 +157,7 @@ def test_windows_of_pure_air_are_not_computed_and_stay_empty() -> None:
     encode = network.encode
     network.encode = lambda batch, text: (seen.append(len(batch)), encode(batch, text))[1]
     predictor = Predictor(network, InferenceConfig(window=(16, 16, 16), overlap=0.0), torch.device("cpu"))
-    masks = predictor.predict(image, grid(image.shape), network.classes)
+    masks = predictor.predict(image, grid(image.shape), network.classes).masks
     assert sum(seen) == 1
     assert not masks.words[:, 16:].any()
     assert masks.words[:, :16].any()
@@ -170,18 +170,108 @@ def test_padding_with_edges_repeats_the_outermost_voxels() -> None:
         Predictor(network, InferenceConfig(window=(16, 16, 16), padding=p), torch.device("cpu"))
         for p in ("edge", "air")
     )
-    thick = edge.predict(by_hand, grid(by_hand.shape), network.classes)
-    thin = edge.predict(image, grid(image.shape), network.classes)
+    thick = edge.predict(by_hand, grid(by_hand.shape), network.classes).masks
+    thin = edge.predict(image, grid(image.shape), network.classes).masks
     # 15 voxels are missing: 7 go before and 8 after, so the slice lands at index 7.
     assert all((thin[name][..., 0] == thick[name][..., 7]).all() for name in network.classes)
-    other = air.predict(image, grid(image.shape), network.classes)
+    other = air.predict(image, grid(image.shape), network.classes).masks
     assert any((other[name] != thin[name]).any() for name in network.classes)
 
 
 def test_asking_for_nothing_gives_nothing() -> None:
     network = small_network(2)
     predictor = Predictor(network, InferenceConfig(window=(16, 16, 16)), torch.device("cpu"))
-    assert len(predictor.predict(volume_of((16, 16, 16)), grid((16, 16, 16)), ())) == 0
+    answer = predictor.predict(volume_of((16, 16, 16)), grid((16, 16, 16)), ())
+    assert len(answer.masks) == 0
+    assert answer.probabilities == {}
+
+
+def predictor_of(network: UniversalNetwork, window: int = 16, **settings: object) -> Predictor:
+    config = InferenceConfig(window=(window, window, window), **settings)  # type: ignore[arg-type]
+    return Predictor(network, config, torch.device("cpu"))
+
+
+def assert_rounded(levels: np.ndarray, probability: np.ndarray) -> None:
+    """Levels are 255 times the probability, rounded; either way where it is half a level to float precision."""
+    assert levels.dtype == np.uint8
+    assert levels.shape == probability.shape
+    assert np.abs(levels - 255 * probability.astype(np.float64)).max() < 0.5 + 1e-3
+
+
+def test_probabilities_of_one_window_are_the_networks_own() -> None:
+    network, image = small_network(6), volume_of((16, 16, 16))
+    answer = predictor_of(network).predict(image, grid(image.shape), network.classes, probabilities_of=network.classes)
+    assert tuple(answer.probabilities) == network.classes
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(image)[None, None])[0].sigmoid().numpy()
+    assert np.ptp(expected) > 0.5, "a flat answer would prove nothing"
+    for i, name in enumerate(network.classes):
+        assert_rounded(answer.probabilities[name], expected[i])
+
+
+# A long axis each, windows that fit evenly and not, and scans smaller than a window.
+@pytest.mark.parametrize("shape", [(40, 36, 52), (20, 48, 33), (50, 10, 12), (9, 24, 5)])
+def test_same_probabilities_as_monai(shape: tuple[int, int, int]) -> None:
+    network, image = small_network(5), volume_of(shape)
+    predictor = predictor_of(network, 24, batch=2)
+    answer = predictor.predict(image, grid(shape), network.classes, probabilities_of=network.classes)
+    with torch.inference_mode():
+        logits = sliding_window_inference(
+            torch.from_numpy(image)[None, None], (24, 24, 24), 1, network, overlap=0.5, mode="gaussian"
+        )
+    for i, name in enumerate(network.classes):
+        assert_rounded(answer.probabilities[name], logits[0, i].sigmoid().numpy())
+
+
+@settings(max_examples=10)
+@given(shape=st.tuples(SIZES, SIZES, SIZES))
+def test_a_constant_probability_by_hand(shape: tuple[int, int, int]) -> None:
+    # sigmoid(ln 3) = 3/4, and 3/4 of 255 is 191.25; sigmoid(ln 1/9) = 1/10: 25.5 rounds to 25 or 26.
+    image = np.full(shape, 0.5, dtype=np.float32)
+    for odds, levels in ((3, {191}), (1 / 9, {25, 26})):
+        predictor = predictor_of(_ConstantNetwork(float(np.log(odds))), 8)
+        found = predictor.predict(image, grid(shape), ("only",), probabilities_of=("only",)).probabilities["only"]
+        assert found.shape == shape
+        assert set(np.unique(found).tolist()) <= levels
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.3, 0.8])
+def test_probabilities_cut_at_the_threshold_are_the_masks(threshold: float) -> None:
+    network, image = small_network(7), volume_of((30, 20, 12))
+    predictor = predictor_of(network, threshold=threshold)
+    answer = predictor.predict(image, grid(image.shape), network.classes, probabilities_of=network.classes)
+    assert sum(0.05 < mask.mean() < 0.95 for mask in answer.masks.values()) >= 2
+    for name in network.classes:
+        levels, mask = answer.probabilities[name].astype(float), answer.masks[name]
+        # Rounding moves a level by one half at most, and a little for float sums in another order.
+        assert levels[mask].min(initial=255) >= 255 * threshold - 0.501
+        assert levels[~mask].max(initial=0) <= 255 * threshold + 0.501
+        if threshold == 0.5:
+            # The cut, 127.5, lies on the border of two levels: nothing is lost but float precision.
+            assert ((levels > 127.5) != mask).sum() <= 1
+
+
+def test_masks_do_not_depend_on_probabilities_and_none_are_kept_unasked() -> None:
+    network, image = small_network(9), volume_of((30, 26, 28))
+    predictor = predictor_of(network)
+    without = predictor.predict(image, grid(image.shape), network.classes)
+    assert without.probabilities == {}
+    some = predictor.predict(image, grid(image.shape), network.classes, probabilities_of=("class_6", "class_1"))
+    assert tuple(some.probabilities) == ("class_6", "class_1")
+    assert (some.masks.words == without.masks.words).all()
+    alone = predictor.predict(image, grid(image.shape), ("class_6",), probabilities_of=("class_6",))
+    assert np.abs(alone.probabilities["class_6"].astype(int) - some.probabilities["class_6"]).max() <= 1
+
+
+def test_probability_is_zero_where_windows_hold_only_air() -> None:
+    network, image = small_network(2), volume_of((48, 16, 16))
+    image[16:] = 0
+    answer = predictor_of(network, overlap=0.0).predict(
+        image, grid(image.shape), network.classes, probabilities_of=network.classes
+    )
+    for levels in answer.probabilities.values():
+        assert not levels[16:].any()
+        assert levels[:16].any()
 
 
 def test_progress_reaches_the_total() -> None:
@@ -202,3 +292,6 @@ def test_refusals() -> None:
     predictor = Predictor(network, InferenceConfig(window=(16, 16, 16)), torch.device("cpu"))
     with pytest.raises(CheckpointError, match="no word for spleen"):
         predictor.predict(volume_of((16, 16, 16)), grid((16, 16, 16)), ("spleen",))
+    for classes in (("class_0",), ()):
+        with pytest.raises(UnknownClass, match=r"probabilities of liver: not among .*; add them there too"):
+            predictor.predict(volume_of((16, 16, 16)), grid((16, 16, 16)), classes, probabilities_of=("liver",))

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from tests.phantoms import ORIENTATIONS, body, dice, oriented, rotation
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
-from voxicon.core.volume import Volume
+from voxicon.core.volume import Source, Volume
 from voxicon.errors import CheckpointError, NotCt
-from voxicon.prep.pipeline import PreparationConfig, crop_geometry, model_grid, prepare, window
-from voxicon.prep.restore import _level
+from voxicon.prep import restore as restore_module
+from voxicon.prep.pipeline import PreparationConfig, model_grid, prepare, window
+from voxicon.prep.restore import _level, crop_geometry, restore_masks, restore_probabilities
 
 CONFIG = PreparationConfig(spacing_mm=(4.0, 4.0, 4.0), window_hu=(-200.0, 300.0))
 
@@ -149,6 +150,105 @@ def test_the_cut_keeps_as_many_voxels_as_the_volume_asks_for() -> None:
     # More voxels than the mask touches: all that are touched by more than the lowest level.
     assert (field > _level(field, 50.0)).sum() == 5
     assert (np.array([0.1, 0.3]) > _level(np.array([0.1, 0.3], dtype=np.float32), 9.0)).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_what_lies_between_two_slices_is_lost_and_nothing_else_happens(axis: int) -> None:
+    # Model voxels at 0, 1.5, 3, ... mm, slices at 0, 6, 12, ... mm: a mask at 3 mm, with its rim from 0.75 to
+    # 5.25 mm, touches no slice.
+    model = Geometry((20, 20, 20), np.diag([1.5, 1.5, 1.5, 1.0]))
+    spacing, shape = np.full(3, 1.5), [20, 20, 20]
+    spacing[axis], shape[axis] = 6.0, 5
+    source = Geometry((shape[0], shape[1], shape[2]), np.diag([*spacing, 1.0]))
+    mask = np.zeros(model.shape, dtype=bool)
+    np.moveaxis(mask, axis, 0)[2, 5:8, 5:8] = True
+    restored = restore_masks(MaskSet.from_masks({"thin": mask}, model), source, Source(name="thick"))
+    assert restored.count("thin") == 0
+    assert not restore_probabilities(mask.astype(np.uint8) * 255, model, source).any()
+
+
+def test_probabilities_restored_by_hand() -> None:
+    # Model voxels at 0, 2 and 4 mm, scan voxels at -2, -1, ... 6 mm. Between them the mean; half a voxel beyond
+    # the border its value; further out nothing.
+    model = Geometry((3, 1, 1), np.diag([2.0, 2.0, 2.0, 1.0]))
+    affine = np.diag([1.0, 2.0, 2.0, 1.0])
+    affine[0, 3] = -2
+    levels = np.array([40, 100, 250], dtype=np.uint8).reshape(3, 1, 1)
+    found = restore_probabilities(levels, model, Geometry((9, 1, 1), affine))
+    assert found.dtype == np.uint8
+    assert found.ravel().tolist() == [0, 40, 40, 70, 100, 175, 250, 250, 0]
+    # What lies inside of the model grid fades on both sides.
+    lone = np.array([0, 0, 200, 0, 0], dtype=np.uint8)
+    for axis in range(3):
+        shape, fine, spacing = [1, 1, 1], [1, 1, 1], [2.0, 2.0, 2.0]
+        shape[axis], fine[axis] = 5, 9
+        wide = Geometry((shape[0], shape[1], shape[2]), np.diag([*spacing, 1.0]))
+        spacing[axis] = 1.0
+        narrow = Geometry((fine[0], fine[1], fine[2]), np.diag([*spacing, 1.0]))
+        found = restore_probabilities(lone.reshape(shape), wide, narrow)
+        assert found.ravel().tolist() == [0, 0, 0, 100, 200, 100, 0, 0, 0]
+    # A quarter of the way from 0 to 3 is 0.75: rounded, not cut off. 1.5 goes to the even 2, 2.25 to 2.
+    quarters = Geometry((5, 1, 1), np.diag([0.5, 2.0, 2.0, 1.0]))
+    zero_three = np.array([0, 3, 3], dtype=np.uint8).reshape(3, 1, 1)
+    assert restore_probabilities(zero_three, model, quarters).ravel().tolist() == [0, 1, 2, 2, 3]
+
+
+def test_probabilities_on_the_same_grid_are_unchanged() -> None:
+    grid = Geometry((12, 13, 14), np.diag([3.0, 3.0, 3.0, 1.0]))
+    levels = np.random.default_rng(0).integers(0, 256, grid.shape, dtype=np.uint8)
+    levels[:3] = 0
+    assert (restore_probabilities(levels, grid, grid) == levels).all()
+    assert not restore_probabilities(np.zeros_like(levels), grid, grid).any()
+
+
+@pytest.mark.parametrize("slab_voxels", [1, 700])
+@pytest.mark.parametrize("degrees", [0.0, 15.0])
+def test_slabs_of_probabilities_fit_together(degrees: float, slab_voxels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = body((10.0, 10.0, 12.0), rotation(degrees, 2))
+    prepared = prepare(volume, CONFIG)
+    levels = {"bright": (prepared.image * 255).astype(np.uint8)}
+    whole = prepared.trace.restore_probabilities(levels)["bright"]
+    monkeypatch.setattr(restore_module, "_SLAB_VOXELS", slab_voxels)
+    found = prepared.trace.restore_probabilities(levels)["bright"]
+    assert found.shape == volume.geometry.shape
+    assert np.abs(found.astype(int) - whole).max() <= 1  # float sums in another order may round another way
+    assert whole.max() > 200
+
+
+@pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)
+def test_every_orientation_gives_the_same_probabilities(
+    order: tuple[int, int, int], signs: tuple[int, int, int]
+) -> None:
+    volume = body((8.0, 10.0, 9.0))
+    prepared = prepare(volume, CONFIG)
+    levels = {"bright": (prepared.image * 255).astype(np.uint8)}
+    expected = prepared.trace.restore_probabilities(levels)["bright"].astype(np.float32)
+    turned = oriented(volume, order, signs)
+    trace = prepare(turned, CONFIG).trace
+    assert trace.model.same_grid(prepared.trace.model)
+    found = trace.restore_probabilities(levels)["bright"].astype(np.float32)
+    assert np.abs(found - oriented(Volume(expected, volume.geometry), order, signs).hu).max() <= 1
+
+
+def test_probabilities_on_an_oblique_scan_follow_the_place_and_end_with_the_model_grid() -> None:
+    # A level that grows by 2 per mm along R is exactly what linear interpolation keeps.
+    model = Geometry((40, 30, 20), np.diag([3.0, 3.0, 3.0, 1.0]))
+    levels = np.broadcast_to(np.arange(40, dtype=np.uint8)[:, None, None] * 6, model.shape)
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(20.0, 2) @ np.diag([2.0, 2.5, 4.0])
+    affine[:3, 3] = [10.0, -30.0, -8.0]
+    source = Geometry((60, 60, 20), affine)
+    found = restore_probabilities(levels, model, source).astype(float)
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in source.shape), indexing="ij"), axis=-1)
+    world = source.to_world(index)
+    place = model.to_index(world)
+    last = np.array(model.shape) - 1
+    inside = ((place >= 0) & (place <= last)).all(axis=-1)
+    beyond = ((place < -1) | (place > last + 1)).any(axis=-1)
+    assert inside.sum() > 1000
+    assert beyond.sum() > 1000
+    assert np.abs(found - 2 * world[..., 0])[inside].max() <= 0.5 + 1e-3
+    assert not found[beyond].any()
 
 
 def test_overlapping_classes_stay_independent() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from voxicon.workflow import Outcome
 
 _FILE = "Reading odd files"
+_EVERY = "all"
 
 
 def segment(
@@ -23,6 +24,10 @@ def segment(
     out: Annotated[Path, typer.Option("-o", "--output", help="Results go to OUT/<scan name>/.")] = Path("out"),
     classes: Annotated[
         list[str] | None, typer.Option("-c", "--classes", help="What to find, by name, alias or id; comma or repeat.")
+    ] = None,
+    probabilities: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="Write probabilities of it too; comma or repeat; 'all' of -c."),
     ] = None,
     weights: Annotated[str, typer.Option(help="'starter', installed weights, or a .safetensors file.")] = "starter",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -54,7 +59,7 @@ def segment(
     """Find organs and tumors in CT scans.
 
     Writes OUT/<scan name>/segmentations/<class>.nii.gz on the scan's own grid, combined_labels.nii.gz,
-    preview.png and case.json.
+    preview.png and case.json; with --probabilities also probabilities/<class>.nii.gz, 0 to 1, not cleaned up.
     """
     del debug  # read by the error boundary
     if overwrite and keep:
@@ -63,9 +68,9 @@ def segment(
     if not inputs:
         raise UsageError("no scan given; try: voxicon segment ct.nii.gz -o out")
     options = _read_options(volume, use, assume_orientation, spacing, hu_offset)
-    words = [word.strip() for given in classes for word in given.split(",") if word.strip()] if classes else None
     failed = _run(
-        inputs, out, words, weights=weights, device=device, cleanup=cleanup, options=options, preview=preview,
+        inputs, out, _words(classes) if classes else None, _words(probabilities),
+        weights=weights, device=device, cleanup=cleanup, options=options, preview=preview,
         if_exists="overwrite" if overwrite else "continue" if keep else "refuse", quiet=quiet, as_json=as_json,
     )  # fmt: skip
     if failed:
@@ -76,6 +81,7 @@ def _run(
     inputs: list[Path],
     out: Path,
     words: list[str] | None,
+    maps: list[str],
     *,
     weights: str,
     device: str,
@@ -93,19 +99,22 @@ def _run(
 
     jobs = find_jobs(inputs, out)
     # Words are checked before the weights are loaded: a typing error should not cost seconds.
-    names = None if words is None else [Vocabulary.default().resolve(word).name for word in words]
+    resolve = Vocabulary.default().resolve
+    names = None if words is None else [resolve(word).name for word in words]
+    named = tuple(resolve(word).name for word in maps if word != _EVERY)
 
     from voxicon.segmenter import load
 
     segmenter = load(weights, device=device)
-    segmenter.resolve_classes(names)
+    asked, _ = segmenter.with_probabilities(names, named)
     if not quiet:
         typer.echo(f"weights {segmenter.name} on {segmenter.device}, {len(jobs)} scan(s)", err=True)
     failed = 0
     with progress_bar(quiet) as tick:
         outcomes = run_jobs(
-            segmenter, jobs, names, cleanup=cleanup, read=options, if_exists=if_exists, preview=preview,
+            segmenter, jobs, asked, if_exists=if_exists, preview=preview,
             progress=lambda job, done, total: tick(job.folder.name, done, total),
+            cleanup=cleanup, read=options, probabilities=asked if _EVERY in maps else named,
         )  # fmt: skip
         for outcome in outcomes:
             failed += outcome.status == "failed"
@@ -132,6 +141,10 @@ def _tell(outcome: Outcome, *, quiet: bool, as_json: bool) -> None:
         )
         for warning in case["warnings"]:
             typer.echo(f"  warning: {warning}", err=True)
+
+
+def _words(given: list[str] | None) -> list[str]:
+    return [word.strip() for item in given or [] for word in item.split(",") if word.strip()]
 
 
 def _read_options(

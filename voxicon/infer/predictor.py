@@ -4,6 +4,7 @@ The usual way keeps one float map per class for the whole volume: 20 GB for 32 c
 Here the volume is walked in rows of windows. Of each window only the shared 8-channel map and the
 class parameters are kept. As soon as no later row can touch a slab, each class's logits are blended
 there, compared with the threshold, and kept as one bit per voxel; then the row's maps are dropped.
+Probabilities cost a byte per voxel more, and only of the classes for which they are asked for.
 
 The head depends on each window's own features, so blending happens after it, class by class.
 """
@@ -22,18 +23,24 @@ from torch import Tensor
 
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import BITS_PER_WORD, MaskSet
-from voxicon.errors import CheckpointError
+from voxicon.errors import CheckpointError, UnknownClass
 from voxicon.infer.windows import Size, Tiling, Window, blend_weights, padding, tile
+from voxicon.model.head import Rows
 from voxicon.model.network import UniversalNetwork
 
 CLASS_CHUNK = 4
 """Classes blended together; one slab of float32 for each is all that scales with it."""
+
+LEVELS = 255
+"""Steps of a probability map: a uint8 holds a probability to half a step, 0.2 percentage points."""
 
 Progress = Callable[[int, int], None]
 """Called with windows done and windows in all."""
 
 
 _PAD_MODE: dict[str, Literal["constant", "edge"]] = {"air": "constant", "edge": "edge"}
+
+_Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +60,21 @@ class InferenceConfig:
         sound = min(self.window) >= 1 and 0 <= self.overlap < 1 and 0 < self.threshold < 1 and self.batch >= 1
         if not sound or self.padding not in _PAD_MODE:
             raise CheckpointError(f"inference settings make no sense: {self}")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one volume.
+
+    Attributes:
+        masks: Where the blended probability exceeds the threshold, on the model grid.
+        probabilities: By class, only those for which they were asked for: (X, Y, Z) uint8 on the grid of `masks`,
+            ``round(255 * sigmoid(blended logits))``; 0 where windows hold only air. Up to that rounding
+            ``level > 255 * threshold`` is the mask.
+    """
+
+    masks: MaskSet
+    probabilities: dict[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -90,8 +112,9 @@ class Predictor:
         geometry: Geometry,
         classes: tuple[str, ...],
         progress: Progress = lambda done, total: None,
-    ) -> MaskSet:
-        """One mask per class where the blended probability exceeds the threshold.
+        probabilities_of: tuple[str, ...] = (),
+    ) -> Prediction:
+        """One mask per class where the blended probability exceeds the threshold, and some of the probabilities.
 
         Args:
             image: (X, Y, Z) float32 in [0, 1] on `geometry`. May be smaller than a window: it is then
@@ -99,14 +122,24 @@ class Predictor:
             geometry: The model grid.
             classes: Which classes, in order; none gives an empty mask set.
             progress: Told of every finished window. Windows that hold only air are counted but not computed.
+            probabilities_of: Those of `classes` whose probabilities are kept, one byte per voxel each. The
+                masks do not depend on it.
 
         Raises:
             CheckpointError: The network has no word for a class.
+            UnknownClass: Probabilities of a class that is not among `classes`.
         """
-        masks = MaskSet.empty(classes, geometry)
+        strays = [name for name in probabilities_of if name not in classes]
+        if strays:
+            raise UnknownClass(
+                f"probabilities of {', '.join(strays)}: not among the classes to predict "
+                f"({', '.join(classes) or 'none'}); add them there too"
+            )
+        maps = {name: np.zeros(geometry.shape, dtype=np.uint8) for name in probabilities_of}
+        answer = Prediction(MaskSet.empty(classes, geometry), maps)
         if not classes:
-            return masks
-        text = self.network.text_of(classes)
+            return answer
+        rows = self.network.rows_of(classes)
         pads = padding(geometry.shape, self.config.window)
         if any(map(any, pads)):
             image = np.pad(image, pads, mode=_PAD_MODE[self.config.padding])
@@ -118,21 +151,21 @@ class Predictor:
         for row, windows in enumerate(tiling.rows):
             for first in range(0, len(windows), self.config.batch):
                 batch = windows[first : first + self.config.batch]
-                kept.extend(self._encode(padded, batch, text))
+                kept.extend(self._encode(padded, batch, rows))
                 done += len(batch)
                 progress(done, tiling.n_windows)
             low, high = tiling.finished(row)
-            self._cut(kept, tiling, low, high, pads, masks)
+            self._cut(kept, tiling, low, high, pads, answer)
             kept = [e for e in kept if e.window.start[tiling.axis] + e.window.size[tiling.axis] > high]
-        return masks
+        return answer
 
-    def _encode(self, image: Tensor, windows: tuple[Window, ...], text: Tensor) -> list[_Encoded]:
+    def _encode(self, image: Tensor, windows: tuple[Window, ...], rows: Rows) -> list[_Encoded]:
         patches = [(w, image[w.to_slices()]) for w in windows]
         patches = [(w, patch) for w, patch in patches if patch.max() > 0]
         if not patches:
             return []
         stacked = torch.stack([patch for _, patch in patches])[:, None].to(self.device)
-        maps, parameters = self.network.encode(stacked, text)
+        maps, parameters = self.network.encode(stacked, rows)
         return [_Encoded(w, maps[i], parameters[i]) for i, (w, _) in enumerate(patches)]
 
     def _cut(
@@ -142,7 +175,7 @@ class Predictor:
         low: int,
         high: int,
         pads: tuple[tuple[int, int], ...],
-        masks: MaskSet,
+        answer: Prediction,
     ) -> None:
         """Blend, threshold and store the slab [low, high) along the tiling's axis."""
         begin, shape = [0, 0, 0], list(tiling.shape)
@@ -152,20 +185,23 @@ class Predictor:
         for inner, outer in pieces:
             total[outer] += self._weights[inner]
         bar = math.log(self.config.threshold / (1 - self.config.threshold)) * total
-        for first in range(0, len(masks.names), CLASS_CHUNK):
-            chunk = slice(first, min(first + CLASS_CHUNK, len(masks.names)))
+        names = answer.masks.names
+        at, of = _unpadded(begin, shape, pads, answer.masks.geometry.shape)
+        for first in range(0, len(names), CLASS_CHUNK):
+            chunk = slice(first, min(first + CLASS_CHUNK, len(names)))
             blended = torch.zeros((chunk.stop - chunk.start, *shape), device=self.device)
             for encoded, (inner, outer) in zip(kept, pieces, strict=True):
                 part = encoded.map_8XYZ[(slice(None), *inner)][None]
                 logits = self.network.head.decode(part, encoded.parameters_NP[None, chunk])[0]
                 blended[(slice(None), *outer)] += logits.float() * self._weights[inner]
             # Comparing weighted sums spares the division by the weights.
-            _store((blended > bar).cpu().numpy(), chunk, begin, pads, masks)
+            _set_bits((blended > bar).cpu().numpy()[(slice(None), *of)], chunk, at, answer.masks)
+            for offset, name in enumerate(names[chunk]):
+                if name in answer.probabilities:
+                    answer.probabilities[name][at] = _levels(blended[offset], total)[of]
 
 
-def _overlap(
-    window: Window, begin: list[int], shape: list[int]
-) -> tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]:
+def _overlap(window: Window, begin: list[int], shape: list[int]) -> tuple[_Box, _Box]:
     """Where a window and a slab meet, in window voxels and in slab voxels."""
     inner, outer = [], []
     for axis in range(3):
@@ -176,17 +212,28 @@ def _overlap(
     return (inner[0], inner[1], inner[2]), (outer[0], outer[1], outer[2])
 
 
-def _store(
-    found: NDArray[np.bool_], chunk: slice, begin: list[int], pads: tuple[tuple[int, int], ...], masks: MaskSet
-) -> None:
-    """Set the bits of a slab of some classes, leaving out what lies in the padding."""
+def _unpadded(begin: list[int], shape: list[int], pads: tuple[tuple[int, int], ...], volume: Size) -> tuple[_Box, _Box]:
+    """The part of a slab that is no padding, in voxels of the volume and in voxels of the slab; it may be empty."""
     into, of = [], []
     for axis in range(3):
         start = begin[axis] - pads[axis][0]
-        low, high = max(0, start), min(masks.geometry.shape[axis], start + found.shape[1 + axis])
+        low, high = max(0, start), min(volume[axis], start + shape[axis])
         into.append(slice(low, max(low, high)))
         of.append(slice(low - start, max(low, high) - start))
+    return (into[0], into[1], into[2]), (of[0], of[1], of[2])
+
+
+def _set_bits(found: NDArray[np.bool_], chunk: slice, at: _Box, masks: MaskSet) -> None:
+    """Set the bits of some classes in a box."""
     for offset, index in enumerate(range(chunk.start, chunk.stop)):
         word, bit = divmod(index, BITS_PER_WORD)
-        target = masks.words[word][tuple(into)]
-        np.bitwise_or(target, np.uint32(1 << bit), out=target, where=found[offset][tuple(of)])
+        target = masks.words[word][at]
+        np.bitwise_or(target, np.uint32(1 << bit), out=target, where=found[offset])
+
+
+def _levels(blended: Tensor, total: Tensor) -> NDArray[np.uint8]:
+    """Weighted sums of logits to levels of probability; `blended` is used up, which spares a second float map."""
+    blended.div_(total).sigmoid_().mul_(LEVELS).round_()
+    # Where no weight lies, only windows of air do; NaN from 0 / 0 becomes some integer or other, by processor.
+    levels: NDArray[np.uint8] = blended.masked_fill_(total == 0, 0).to(torch.uint8).cpu().numpy()
+    return levels

@@ -20,7 +20,7 @@ from voxicon.core.masks import MaskSet
 from voxicon.core.volume import AIR_HU, Source, Volume
 from voxicon.errors import CheckpointError, NotCt
 from voxicon.prep.resample import resample_values
-from voxicon.prep.restore import restore_masks
+from voxicon.prep.restore import crop_geometry, restore_masks, restore_probabilities
 
 BODY_HU = -300.0
 """Skin and everything inside it that is not gas lies above; clothing and couch foam lie below.
@@ -87,6 +87,10 @@ class Trace:
         """
         return restore_masks(masks, self.source, self.origin)
 
+    def restore_probabilities(self, levels: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
+        """Probabilities (255 times, rounded) by class on the scan's own grid, 0 beyond the model grid."""
+        return {name: restore_probabilities(level, self.model, self.source) for name, level in levels.items()}
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -141,14 +145,6 @@ def window(hu: NDArray[np.float32], window_hu: tuple[float, float]) -> NDArray[n
     low, high = window_hu
     scaled: NDArray[np.float32] = np.clip((hu - low) / (high - low), 0, 1).astype(np.float32, copy=False)
     return scaled
-
-
-def crop_geometry(geometry: Geometry, box: tuple[slice, slice, slice]) -> Geometry:
-    """The grid of ``array[box]``; slices have start and stop, no step."""
-    affine = geometry.affine.copy()
-    affine[:3, 3] = geometry.to_world([s.start for s in box])
-    x, y, z = (s.stop - s.start for s in box)
-    return Geometry((x, y, z), affine)
 
 
 def _box(hu: NDArray[np.float32], grid: Geometry, config: PreparationConfig) -> tuple[slice, slice, slice] | None:
