@@ -161,6 +161,12 @@ def changed(**values: object) -> str:
         (changed(network=3), "metadata is damaged"),
         (changed(trained=None), "metadata is damaged"),
         (changed(network={**CONFIG.to_dict(), "backbone": "vnet"}), "unknown backbone 'vnet'"),
+        (
+            changed(network={**CONFIG.to_dict(), "controller": "own"}),
+            "unknown controller 'own'; known: shared, per_class",
+        ),
+        (changed(network={**CONFIG.to_dict(), "controller": None}), "unknown controller None"),
+        (changed(network={**CONFIG.to_dict(), "controller": "per_class"}), r"lack head\.controller\.hidden_bias"),
         (changed(network={**CONFIG.to_dict(), "options": {"depth": 3}}), "cannot build backbone 'compact'"),
         (changed(network={**CONFIG.to_dict(), "embedding_size": -1}), "cannot build backbone 'compact'"),
         (changed(network={**CONFIG.to_dict(), "embedding_size": "12"}), "cannot build backbone 'compact'"),
@@ -170,3 +176,30 @@ def test_metadata_must_be_ours(metadata: str, words: str, file: Path) -> None:
     rewrite(file, metadata=metadata)
     with pytest.raises(CheckpointError, match=words):
         load_checkpoint(file)
+
+
+def test_a_file_from_before_there_was_a_choice_of_controller_is_shared(network: UniversalNetwork, file: Path) -> None:
+    old = {key: value for key, value in CONFIG.to_dict().items() if key != "controller"}
+    rewrite(file, metadata=changed(network=old))
+    checkpoint = load_checkpoint(file)
+    assert checkpoint.metadata == METADATA
+    assert checkpoint.metadata.network.controller == "shared"
+    image = torch.rand(1, 1, 8, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(checkpoint.network(image), network.eval()(image), atol=0, rtol=0)
+
+
+def test_controllers_per_class_come_back_bit_for_bit(tmp_path: Path) -> None:
+    config = replace(CONFIG, controller="per_class")
+    torch.manual_seed(0)
+    network, path = build_network(config, torch.randn(2, 12)), tmp_path / "own.safetensors"
+    network.recompute = True
+    save_checkpoint(path, network, replace(METADATA, network=config))
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.metadata.network == config
+    found, expected = checkpoint.network.state_dict(), network.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    # How it was trained is no property of the weights.
+    assert not checkpoint.network.recompute
+    assert "recompute" not in path.read_bytes().decode("latin-1")

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.model.original import naive_decode, naive_head
 from voxicon.model import head as head_module
-from voxicon.model.head import N_PARAMETERS, TextDrivenHead
+from voxicon.model.head import FEATURE, N_PARAMETERS, ClassControllers, TextDrivenHead
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 
@@ -190,3 +191,129 @@ def test_logits_keep_the_dtype_of_the_map_under_autocast(head: TextDrivenHead) -
         low = head(*maps, words)
     assert low.dtype == torch.bfloat16
     torch.testing.assert_close(low.float(), head(*maps, words), atol=0.05, rtol=0.05)
+
+
+N_OWN = 5
+"""Classes of the head below, each with a controller of its own."""
+
+
+@pytest.fixture
+def own() -> TextDrivenHead:
+    torch.manual_seed(0)
+    return TextDrivenHead(bottleneck_channels=32, decoder_channels=16, embedding_size=12, n_controllers=N_OWN)
+
+
+def test_class_controllers_are_one_small_network_each() -> None:
+    torch.manual_seed(0)
+    controllers, conditions = ClassControllers(4, 7), torch.randn(3, 4, 7)
+    found = controllers(conditions)
+    assert found.shape == (3, 4, N_PARAMETERS)
+    for number in range(4):
+        hidden = conditions[:, number] @ controllers.hidden_weight[number].T + controllers.hidden_bias[number]
+        expected = hidden.clamp(min=0) @ controllers.weight[number].T + controllers.bias[number]
+        torch.testing.assert_close(found[:, number], expected)
+
+
+def test_class_controllers_start_like_separate_linear_layers() -> None:
+    torch.manual_seed(0)
+    controllers = ClassControllers(9, 100)
+    # 1 / sqrt(100 inputs) for the first layer, 1 / sqrt(512) for the second.
+    for bound, parameters in (
+        (0.1, (controllers.hidden_weight, controllers.hidden_bias)),
+        (512**-0.5, (controllers.weight, controllers.bias)),
+    ):
+        for parameter in map(torch.Tensor.detach, parameters):
+            assert 0.98 * bound < parameter.abs().max() <= bound
+            assert parameter.std() == pytest.approx(bound / 3**0.5, rel=0.05)
+
+
+def test_a_class_of_the_2024_variant_has_the_published_number_of_weights() -> None:
+    # Image 256 and text 512 to 512 hidden units, those to 153: 768·512 + 512 + 512·153 + 153.
+    assert sum(p.numel() for p in ClassControllers(1, FEATURE + 512).parameters()) == 472_217
+    assert TextDrivenHead(16, 16, 512, n_controllers=3).text_projection is None
+
+
+def test_own_controllers_start_out_about_as_large_as_a_shared_one() -> None:
+    torch.manual_seed(0)
+    own, shared = TextDrivenHead(32, 16, 384, n_controllers=N_OWN), TextDrivenHead(32, 16, 384)
+    words, (bottleneck, _) = 9 * functional.normalize(torch.randn(N_OWN, 384)), features(batch=4)
+    with torch.no_grad():
+        ratio = own.class_parameters(bottleneck, words).std() / shared.class_parameters(bottleneck, words).std()
+    assert 0.5 < ratio < 2
+    # Each class draws its own numbers; equal rows would get equal gradients.
+    assert not torch.equal(own.controller.weight[0], own.controller.weight[1])
+
+
+@pytest.mark.parametrize("rows", [[3, 0, 4], [2], [1, 1], [4, 3, 2, 1, 0], []])
+def test_asking_for_some_classes_runs_their_controllers(own: TextDrivenHead, rows: list[int]) -> None:
+    words, maps = torch.randn(N_OWN, 12), features(batch=2)
+    some = own(*maps, words[rows], torch.tensor(rows, dtype=torch.int64))
+    torch.testing.assert_close(some, own(*maps, words)[:, rows], atol=1e-6, rtol=1e-5)
+
+
+def test_rows_may_be_a_slice(own: TextDrivenHead) -> None:
+    words, maps = torch.randn(N_OWN, 12), features()
+    some = own(*maps, words[1:3], slice(1, 3))
+    torch.testing.assert_close(some, own(*maps, words)[:, 1:3], atol=1e-6, rtol=1e-5)
+
+
+def test_the_same_word_means_another_mask_to_another_controller(own: TextDrivenHead) -> None:
+    word, maps = torch.randn(1, 12).expand(N_OWN, -1), features()
+    logits = own(*maps, word)
+    assert not torch.allclose(logits[:, 0], logits[:, 1], atol=1e-3)
+
+
+def test_vectors_and_controllers_must_be_as_many(own: TextDrivenHead) -> None:
+    with pytest.raises(RuntimeError):
+        own(*features(), torch.randn(3, 12))
+
+
+def test_batched_equals_single_with_own_controllers(own: TextDrivenHead) -> None:
+    words, (bottleneck, decoded) = torch.randn(N_OWN, 12), features(batch=3)
+    together = own(bottleneck, decoded, words)
+    for number in range(3):
+        alone = own(bottleneck[number : number + 1], decoded[number : number + 1], words)
+        torch.testing.assert_close(together[number], alone[0], atol=1e-6, rtol=1e-5)
+
+
+def test_gradients_reach_the_controllers_asked_for_and_no_other(own: TextDrivenHead) -> None:
+    rows = torch.tensor([4, 1])
+    own(*features(), torch.randn(2, 12), rows).square().sum().backward()
+    assert [name for name, p in own.named_parameters() if p.grad is None or not p.grad.any()] == []
+    for parameter in own.controller.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.flatten(1).any(dim=1).tolist() == [False, True, False, False, True]
+
+
+def test_a_class_added_as_a_row_changes_no_other(own: TextDrivenHead) -> None:
+    words, maps = torch.randn(N_OWN + 1, 12), features()
+    more = TextDrivenHead(32, 16, 12, n_controllers=N_OWN + 1)
+    fresh = ClassControllers(1, FEATURE + 12)
+    rows = {f"controller.{name}": p for name, p in fresh.named_parameters()}
+    state = own.state_dict()
+    more.load_state_dict({key: torch.cat([t, rows[key]]) if key in rows else t for key, t in state.items()})
+    torch.testing.assert_close(more(*maps, words)[:, :N_OWN], own(*maps, words[:N_OWN]), atol=1e-6, rtol=1e-5)
+
+
+def test_a_shared_controller_can_be_written_as_controllers_per_class(head: TextDrivenHead, own: TextDrivenHead) -> None:
+    # Units x and -x behind a ReLU give back x = relu(x) - relu(-x); a class's text is a constant, hence a bias.
+    words, maps = torch.randn(N_OWN, 12), features(batch=2)
+    own.load_state_dict(
+        {k: t for k, t in head.state_dict().items() if not k.startswith(("text", "contr"))}, strict=False
+    )
+    with torch.no_grad():
+        of_image, of_text = head.controller.weight.split(FEATURE, dim=1)
+        both = torch.cat([torch.eye(FEATURE), -torch.eye(FEATURE)])
+        own.controller.hidden_weight.copy_(functional.pad(both, (0, 12)).expand(N_OWN, -1, -1))
+        own.controller.hidden_bias.zero_()
+        own.controller.weight.copy_(torch.cat([of_image, -of_image], dim=1).expand(N_OWN, -1, -1))
+        own.controller.bias.copy_(functional.relu(head.text_projection(words)) @ of_text.T + head.controller.bias)
+    torch.testing.assert_close(own(*maps, words), head(*maps, words), atol=1e-5, rtol=1e-5)
+
+
+def test_own_controllers_run_under_autocast(own: TextDrivenHead) -> None:
+    words, maps = torch.randn(N_OWN, 12), features()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = own(*maps, words)
+    assert low.dtype == torch.bfloat16
+    torch.testing.assert_close(low.float(), own(*maps, words), atol=0.05, rtol=0.05)

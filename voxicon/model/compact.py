@@ -7,11 +7,15 @@ Convolutions downsample by stride, upsampling is trilinear followed by a convolu
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from voxicon.model.recompute import run_block
 
 _SLOPE = 0.01
 
@@ -56,6 +60,7 @@ class CompactUNet(nn.Module):
         bottleneck_channels: Channels of the deepest map.
         decoder_channels: Channels of the last decoder map.
         size_multiple: Inputs must be a multiple of this along each axis.
+        recompute: Keep less for the backward pass: one map per level and step, nothing of what is inside.
     """
 
     def __init__(self, channels: tuple[int, ...] = (16, 32, 64, 128, 192)) -> None:
@@ -68,15 +73,20 @@ class CompactUNet(nn.Module):
         self.bottleneck_channels = channels[-1]
         self.decoder_channels = channels[0]
         self.size_multiple = 2 ** len(levels)
+        self.recompute = False
 
     def forward(self, image_B1XYZ: Tensor) -> tuple[Tensor, Tensor]:
         """Deepest map (B, C, x, y, z) and last decoder map (B, C, X, Y, Z)."""
-        skips = [self.stem(image_B1XYZ)]
+        skips = [run_block(self.stem, image_B1XYZ, recompute=self.recompute)]
         for block in self.down:
-            skips.append(block(skips[-1]))
+            skips.append(run_block(block, skips[-1], recompute=self.recompute))
         bottleneck = x = skips.pop()
         for lift, block in zip(self.lift, self.up, strict=True):
-            skip = skips.pop()
-            lifted = functional.interpolate(lift(x), size=skip.shape[2:], mode="trilinear", align_corners=False)
-            x = block(torch.cat([skip, lifted], dim=1))
+            x = run_block(partial(_rise, lift, block), x, skips.pop(), recompute=self.recompute)
         return bottleneck, x
+
+
+def _rise(lift: nn.Module, block: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
+    """One level up: enlarge, put beside the map kept on the way down, convolve."""
+    lifted = functional.interpolate(lift(x), size=skip.shape[2:], mode="trilinear", align_corners=False)
+    return cast(Tensor, block(torch.cat([skip, lifted], dim=1)))

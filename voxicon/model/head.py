@@ -6,6 +6,14 @@ so a tumor and the organ around it may both claim a voxel.
 
 Source: Liu et al., CLIP-Driven Universal Model, ICCV 2023, section 3.
 
+Two variants of the controller:
+
+- shared (2023): one linear layer for all classes; it tells them apart by their projected text vectors.
+- per class (2024, Universal and Extensible Language-Vision Models, MedIA): a small network of its own
+  for each class, on [image feature, raw text vector]. A controller only ever sees its own word, which
+  therefore acts as a bias: classes no longer learn from each other's words, and in exchange a class
+  can be added without touching the others.
+
 Decisions and their cost:
 
 - The original repeats the 8-channel map once per class (256 channels for 32 classes). Here the first
@@ -15,13 +23,14 @@ Decisions and their cost:
   (for 20 classes at 96³ that is 1.1 GB not stored, and faster, because a block stays in the cache).
 - The head knows no class names: it gets vectors and returns one logit map per vector.
 
-Shape letters: B batch, C channels, N classes asked for, E embedding, P head parameters, X Y Z voxels, V = X·Y·Z.
+Shape letters: B batch, C channels, N classes asked for, E embedding, P head parameters, X Y Z voxels, V = X·Y·Z,
+F image feature, K classes with a controller of their own, H their hidden units, D length of a condition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,11 +49,55 @@ GROUPS = 16
 N_PARAMETERS = HIDDEN * HIDDEN + HIDDEN * HIDDEN + HIDDEN + HIDDEN + HIDDEN + 1
 """153: weights of the three layers first (64, 64, 8), then their biases (8, 8, 1)."""
 
+CONTROLLER_WIDTH = 2 * FEATURE
+"""Hidden units of a class's own controller, whatever the length of a text vector, so that ablations of the
+text encoder compare words and not sizes. Source: 512, the 2024 variant, for vectors of length 512. It is also
+the least that lets a ReLU pass every image feature on with its sign, as one unit for it and one for its
+negative: a shared controller can be written exactly as controllers per class."""
+
+Rows = Tensor | slice
+"""Which of the K classes: their indices (N,), or a slice, which copies nothing."""
+
+EVERY_ROW = slice(None)
+"""All K classes, in the order of the network."""
+
 CLASS_CHUNK = 32
 """Classes decoded together."""
 
 VOXEL_BLOCK = 1 << 14
 """Voxels decoded together: 16 Ki × 256 hidden channels × 4 B = 16 MB of scratch, near a cache's size."""
+
+
+class ClassControllers(nn.Module):
+    """K two-layer controllers side by side: the first axis of every parameter counts classes.
+
+    So any choice of them is one batched product, and a class is added by appending one row to each
+    parameter. Rows start like separate linear layers: uniform within 1 / sqrt(inputs).
+
+    Args:
+        n_classes: K.
+        condition_size: Length D of [image feature, text vector].
+    """
+
+    def __init__(self, n_classes: int, condition_size: int) -> None:
+        super().__init__()
+        self.hidden_weight = _uniform((n_classes, CONTROLLER_WIDTH, condition_size), condition_size)
+        self.hidden_bias = _uniform((n_classes, CONTROLLER_WIDTH), condition_size)
+        self.weight = _uniform((n_classes, N_PARAMETERS, CONTROLLER_WIDTH), CONTROLLER_WIDTH)
+        self.bias = _uniform((n_classes, N_PARAMETERS), CONTROLLER_WIDTH)
+
+    def forward(self, condition_BND: Tensor, rows: Rows = EVERY_ROW) -> Tensor:
+        """Parameters (B, N, 153): the n-th condition goes to the n-th of the controllers chosen."""
+        condition_NBD = condition_BND.transpose(0, 1)
+        hidden_NBH = torch.baddbmm(self.hidden_bias[rows][:, None], condition_NBD, self.hidden_weight[rows].mT)
+        parameters_NBP = torch.baddbmm(self.bias[rows][:, None], functional.relu(hidden_NBH), self.weight[rows].mT)
+        return parameters_NBP.transpose(0, 1)
+
+
+def _uniform(shape: tuple[int, ...], n_inputs: int) -> nn.Parameter:
+    # PyTorch's initializers would count the class axis as outputs of one layer.
+    bound = n_inputs**-0.5
+    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
 
 
 class TextDrivenHead(nn.Module):
@@ -54,14 +107,22 @@ class TextDrivenHead(nn.Module):
         bottleneck_channels: Channels of the deepest feature map, a multiple of 16.
         decoder_channels: Channels of the last decoder map, a multiple of 16.
         embedding_size: Length E of a text vector.
+        n_controllers: K for a controller per class; None for one that all share.
     """
 
-    def __init__(self, bottleneck_channels: int, decoder_channels: int, embedding_size: int) -> None:
+    def __init__(
+        self, bottleneck_channels: int, decoder_channels: int, embedding_size: int, n_controllers: int | None = None
+    ) -> None:
         super().__init__()
         self.image_norm = nn.GroupNorm(GROUPS, bottleneck_channels)
         self.image_projection = nn.Linear(bottleneck_channels, FEATURE)
-        self.text_projection = nn.Linear(embedding_size, FEATURE)
-        self.controller = nn.Linear(2 * FEATURE, N_PARAMETERS)
+        # The order of creation is the order of random numbers and of the optimizer's state: saved runs rely on it.
+        self.text_projection = nn.Linear(embedding_size, FEATURE) if n_controllers is None else None
+        self.controller = (
+            nn.Linear(2 * FEATURE, N_PARAMETERS)
+            if n_controllers is None
+            else ClassControllers(n_controllers, FEATURE + embedding_size)
+        )
         self.map_norm = nn.GroupNorm(GROUPS, decoder_channels)
         self.map_projection = nn.Conv3d(decoder_channels, HIDDEN, kernel_size=1)
 
@@ -70,17 +131,26 @@ class TextDrivenHead(nn.Module):
         mapped: Tensor = self.map_projection(functional.relu(self.map_norm(decoder_BCXYZ)))
         return mapped
 
-    def class_parameters(self, bottleneck_BCXYZ: Tensor, text_NE: Tensor) -> Tensor:
-        """Weights of each class's network for each scan, (B, N, 153). N may be 0."""
+    def class_parameters(self, bottleneck_BCXYZ: Tensor, text_NE: Tensor, rows: Rows = EVERY_ROW) -> Tensor:
+        """Weights of each class's network for each scan, (B, N, 153). N may be 0.
+
+        Args:
+            bottleneck_BCXYZ: The deepest map.
+            text_NE: A vector per class asked for.
+            rows: Whose controllers answer to these vectors. A shared one answers to any vector: no matter.
+        """
         pooled_BC = functional.relu(self.image_norm(bottleneck_BCXYZ)).mean(dim=(2, 3, 4))
         image_BF = self.image_projection(pooled_BC)
-        text_NF = functional.relu(self.text_projection(text_NE.to(image_BF.dtype)))
-        n_batch, n_classes = image_BF.shape[0], text_NF.shape[0]
-        condition = torch.cat(
-            [image_BF[:, None].expand(-1, n_classes, -1), text_NF[None].expand(n_batch, -1, -1)], dim=2
+        text = text_NE.to(image_BF.dtype)
+        if self.text_projection is not None:
+            text = functional.relu(self.text_projection(text))
+        n_batch, n_classes = image_BF.shape[0], text.shape[0]
+        condition_BND = torch.cat(
+            [image_BF[:, None].expand(-1, n_classes, -1), text[None].expand(n_batch, -1, -1)], dim=2
         )
-        parameters: Tensor = self.controller(condition)
-        return parameters
+        if isinstance(self.controller, ClassControllers):
+            return cast(Tensor, self.controller(condition_BND, rows))
+        return cast(Tensor, self.controller(condition_BND))
 
     def decode(self, map_B8XYZ: Tensor, parameters_BNP: Tensor) -> Tensor:
         """Logits of each class, (B, N, X, Y, Z), in the map's dtype. N = 0 gives an empty tensor.
@@ -90,9 +160,11 @@ class TextDrivenHead(nn.Module):
         logits_BNV: Tensor = _Decode.apply(map_B8XYZ.flatten(2), parameters_BNP.to(map_B8XYZ.dtype))  # type: ignore[no-untyped-call]
         return logits_BNV.reshape(*parameters_BNP.shape[:2], *map_B8XYZ.shape[2:])
 
-    def forward(self, bottleneck_BCXYZ: Tensor, decoder_BCXYZ: Tensor, text_NE: Tensor) -> Tensor:
-        """Logits (B, N, X, Y, Z) for N text vectors."""
-        parameters = self.class_parameters(bottleneck_BCXYZ, text_NE)
+    def forward(
+        self, bottleneck_BCXYZ: Tensor, decoder_BCXYZ: Tensor, text_NE: Tensor, rows: Rows = EVERY_ROW
+    ) -> Tensor:
+        """Logits (B, N, X, Y, Z) for N text vectors; `rows` as in `class_parameters`."""
+        parameters = self.class_parameters(bottleneck_BCXYZ, text_NE, rows)
         return self.decode(self.shared_map(decoder_BCXYZ), parameters)
 
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from voxicon.errors import CheckpointError
-from voxicon.model.head import TextDrivenHead
+from voxicon.model.head import EVERY_ROW, Rows, TextDrivenHead
+from voxicon.model.recompute import run_block
+
+Controller = Literal["shared", "per_class"]
+"""How words become parameters: one controller for all (ICCV 2023) or one for each (MedIA 2024)."""
 
 
 class Backbone(Protocol):
@@ -26,6 +30,8 @@ class Backbone(Protocol):
     """Channels of the last decoder map, a multiple of 16."""
     size_multiple: int
     """Inputs must be a multiple of this along each axis."""
+    recompute: bool
+    """Compute blocks again in the backward pass instead of keeping what is inside them. False at first."""
 
     def __call__(self, image_B1XYZ: Tensor) -> tuple[Tensor, Tensor]:
         """Deepest map (B, C, x, y, z) and last decoder map (B, C, X, Y, Z)."""
@@ -44,6 +50,8 @@ class NetworkConfig:
     """Length of a text vector."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the backbone's constructor."""
+    controller: Controller = "shared"
+    """Checkpoints from before there was a choice have no such field and are shared."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint's metadata."""
@@ -76,34 +84,48 @@ class UniversalNetwork(nn.Module):
         """Images must be a multiple of this along each axis."""
         return cast(Backbone, self.backbone).size_multiple
 
-    def text_of(self, classes: tuple[str, ...] | None) -> Tensor:
-        """Vectors (N, E) of some classes in the order asked, or of all.
+    @property
+    def recompute(self) -> bool:
+        """Whether training steps spend one more forward pass to keep a fraction of the maps; see `run_block`.
+
+        Set it at any time. Gradients and weights stay the same, so no checkpoint says anything about it.
+        """
+        return cast(Backbone, self.backbone).recompute
+
+    @recompute.setter
+    def recompute(self, value: bool) -> None:
+        cast(Backbone, self.backbone).recompute = value
+
+    def rows_of(self, classes: tuple[str, ...] | None) -> Rows:
+        """Where some classes stand among all, in the order asked; what `encode` takes. None means all.
 
         Raises:
             CheckpointError: A class this network has no vector for.
         """
-        if classes is None:
-            return self.text_vectors
+        if classes is None or classes == self.classes:
+            return EVERY_ROW
         missing = [name for name in classes if name not in self.classes]
         if missing:
             raise CheckpointError(
                 f"these weights have no word for {', '.join(missing)}; they know: {', '.join(self.classes)}"
             )
-        return self.text_vectors[[self.classes.index(name) for name in classes]]
+        rows = [self.classes.index(name) for name in classes]
+        return torch.tensor(rows, dtype=torch.int64, device=self.text_vectors.device)
 
-    def encode(self, image_B1XYZ: Tensor, text_NE: Tensor) -> tuple[Tensor, Tensor]:
-        """The shared 8-channel map (B, 8, X, Y, Z) and class parameters (B, N, 153).
+    def encode(self, image_B1XYZ: Tensor, rows: Rows = EVERY_ROW) -> tuple[Tensor, Tensor]:
+        """The shared 8-channel map (B, 8, X, Y, Z) and parameters (B, N, 153) of the classes at `rows`.
 
         All that is expensive happens here, once for all classes; `head.decode` turns the two into logits.
         """
         axes, multiple = tuple(image_B1XYZ.shape[2:]), self.size_multiple
         assert all(n % multiple == 0 for n in axes), f"an image of {axes} voxels; axes must be multiples of {multiple}"
         bottleneck, decoded = self.backbone(image_B1XYZ)
-        return self.head.shared_map(decoded), self.head.class_parameters(bottleneck, text_NE)
+        shared_map = run_block(self.head.shared_map, decoded, recompute=self.recompute)
+        return shared_map, self.head.class_parameters(bottleneck, self.text_vectors[rows], rows)
 
     def forward(self, image_B1XYZ: Tensor, classes: tuple[str, ...] | None = None) -> Tensor:
         """Logits (B, N, X, Y, Z) for the classes asked for, all of them by default."""
-        return self.head.decode(*self.encode(image_B1XYZ, self.text_of(classes)))
+        return self.head.decode(*self.encode(image_B1XYZ, self.rows_of(classes)))
 
 
 def _compact(options: Mapping[str, Any]) -> nn.Module:
@@ -140,17 +162,23 @@ def build_network(config: NetworkConfig, text_vectors: Tensor | None = None) -> 
         text_vectors: (N, E) for the config's classes; zeros when left out (a checkpoint fills them).
 
     Raises:
-        CheckpointError: Unknown backbone, options it does not have or cannot take, or vectors that do not
+        CheckpointError: Unknown backbone or controller, options it does not have or cannot take, or vectors that do not
             fit the config.
     """
     if config.backbone not in BACKBONES:
         raise CheckpointError(f"unknown backbone {config.backbone!r}; known: {', '.join(BACKBONES)}")
+    if config.controller not in get_args(Controller):
+        known = ", ".join(get_args(Controller))
+        raise CheckpointError(f"unknown controller {config.controller!r}; known: {known}")
     shape = (len(config.classes), config.embedding_size)
+    n_controllers = len(config.classes) if config.controller == "per_class" else None
     try:
         vectors = torch.zeros(shape) if text_vectors is None else text_vectors.detach().clone().float()
         backbone = BACKBONES[config.backbone](config.options)
         features = cast(Backbone, backbone)
-        head = TextDrivenHead(features.bottleneck_channels, features.decoder_channels, config.embedding_size)
+        head = TextDrivenHead(
+            features.bottleneck_channels, features.decoder_channels, config.embedding_size, n_controllers
+        )
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         raise CheckpointError(
             f"cannot build backbone {config.backbone!r} with options {dict(config.options)} ({error}); "

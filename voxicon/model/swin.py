@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from voxicon.model.recompute import run_block
+
 _MERGED_CORNERS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (0, 0, 1), (1, 1, 1))
 """Corners of a 2×2×2 cell in the order the original stacks them: two occur twice and two never.
 Source: MONAI 0.9, on which the original was trained. MONAI 1.5.2 and later stack all eight under the same name,
@@ -47,6 +49,7 @@ class SwinUNETRFeatures(nn.Module):
         bottleneck_channels: Channels of the deepest map.
         decoder_channels: Channels of the last decoder map.
         size_multiple: Inputs must be a multiple of this along each axis, and longer than it along one.
+        recompute: Keep less for the backward pass: one map per level and step, and the inputs of attention.
     """
 
     def __init__(self, feature_size: int = 48) -> None:
@@ -63,13 +66,27 @@ class SwinUNETRFeatures(nn.Module):
         self.bottleneck_channels = 16 * feature_size
         self.decoder_channels = feature_size
         self.size_multiple = 32
+        self.recompute = False
+
+    @property
+    def recompute(self) -> bool:
+        """Whether attention and convolutions are computed again in the backward pass; MONAI does it for attention."""
+        return self._recompute
+
+    @recompute.setter
+    def recompute(self, value: bool) -> None:
+        self._recompute = value
+        transformer: Any = self.host.swinViT
+        for module in transformer.modules():
+            if hasattr(module, "use_checkpoint"):
+                module.use_checkpoint = value
 
     def forward(self, image_B1XYZ: Tensor) -> tuple[Tensor, Tensor]:
         """Deepest map (B, 768, X/32, Y/32, Z/32) and last decoder map (B, 48, X, Y, Z) at feature size 48."""
-        host = self.host
+        host, recompute = self.host, self.recompute
         hidden = list(host.swinViT(image_B1XYZ, host.normalize))
-        bottleneck: Tensor = host.encoder10(hidden.pop())
-        x = host.decoder5(bottleneck, hidden.pop())
+        bottleneck = run_block(host.encoder10, hidden.pop(), recompute=recompute)
+        x = run_block(host.decoder5, bottleneck, hidden.pop(), recompute=recompute)
         # Each skip is made when its level is reached and dropped with it. Made all at once, as MONAI
         # does, the full-resolution one (170 MB for 96³) would wait through the whole decoder.
         for lift, skip in (
@@ -77,5 +94,6 @@ class SwinUNETRFeatures(nn.Module):
             (host.decoder3, host.encoder3),
             (host.decoder2, host.encoder2),
         ):
-            x = lift(x, skip(hidden.pop()))
-        return bottleneck, host.decoder1(x, host.encoder1(image_B1XYZ))
+            x = run_block(lift, x, run_block(skip, hidden.pop(), recompute=recompute), recompute=recompute)
+        skip_of_image = run_block(host.encoder1, image_B1XYZ, recompute=recompute)
+        return bottleneck, run_block(host.decoder1, x, skip_of_image, recompute=recompute)

@@ -1,6 +1,12 @@
 """The text bank: one vector per class, made once by a text encoder and carried inside every checkpoint.
 
 Inference never needs a text encoder. An encoder is imported only when a bank is made.
+
+Two encoders read nothing and are there to be compared with: ``onehot`` and ``random`` give vectors without
+meaning, so that what words add can be measured. Neither sees a template. The original's random vectors are
+learned with the network; ours are drawn once and stay, like every other bank. A shared controller's text
+projection can turn up to 512 of them into any vectors it likes, so nothing that could be learned is lost;
+and a vector depends on its own wording alone, so that a word added later changes no other.
 """
 
 from __future__ import annotations
@@ -23,6 +29,9 @@ TEMPLATES = {
 }
 """Prompt templates. Source: Liu et al., ICCV 2023, ablation of prompts; V1 and V2 scored best."""
 
+WORDLESS = ("onehot", "random")
+"""Encoders that read no sentence."""
+
 VECTOR_NORM = 9.0
 """Length given to normalized vectors: the middle of the original bank's 8.1-9.6, so that a head
 initialized the usual way sees inputs of the usual size."""
@@ -35,9 +44,10 @@ class TextBank:
     Attributes:
         names: Canonical class names.
         vectors: (N, E) float32.
-        prompts: The sentence behind each vector.
+        prompts: The sentence behind each vector; the bare wording where the encoder reads no sentence.
         encoder: Which encoder made them, such as ``minilm``.
         centered: True when the mean vector was taken away and the rest scaled to `VECTOR_NORM`.
+        template: Key of `TEMPLATES` or a sentence with ``{}``; None where the encoder reads no sentence.
     """
 
     names: tuple[str, ...]
@@ -45,6 +55,7 @@ class TextBank:
     prompts: tuple[str, ...]
     encoder: str
     centered: bool = False
+    template: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the vectors, as plain data."""
@@ -53,6 +64,7 @@ class TextBank:
             "prompts": list(self.prompts),
             "encoder": self.encoder,
             "centered": self.centered,
+            "template": self.template,
         }
 
 
@@ -63,11 +75,13 @@ def make_bank(
 
     Args:
         wordings: Canonical name → wording that fills the template, such as ``left kidney``.
-        encoder: ``minilm`` (384-dim, offline, extra ``[text]``), ``onehot``, or ``random`` (512-dim, seeded by
-            the prompt).
-        template: A key of `TEMPLATES` or a sentence with ``{}``.
+        encoder: ``minilm`` (384-dim, offline, extra ``[text]``), ``onehot`` (as long as there are classes), or
+            ``random`` (512-dim, seeded by the wording).
+        template: A key of `TEMPLATES` or a sentence with ``{}``. ``onehot`` and ``random`` take no notice of it,
+            but a wrong one is refused all the same.
         center: Take away the mean vector and rescale: sentences that differ in one word are nearly
-            parallel (left/right kidney: cosine 0.9 and more), and what they share says nothing.
+            parallel (left/right kidney: cosine 0.9 and more), and what they share says nothing. A single
+            class is left as it is: it would be its own mean.
 
     Raises:
         ConfigError: Unknown encoder or template, no class or two with the same wording, or the encoder's
@@ -76,17 +90,19 @@ def make_bank(
     sentence = TEMPLATES.get(template, template)
     if "{}" not in sentence:
         raise ConfigError(f"template {template!r} is neither one of {', '.join(TEMPLATES)} nor a sentence with {{}}")
+    reads = encoder not in WORDLESS
     # Not str.format: a wording or a template may hold other braces.
-    prompts = tuple(sentence.replace("{}", wording) for wording in wordings.values())
+    prompts = tuple(sentence.replace("{}", wording) if reads else wording for wording in wordings.values())
     if len(set(prompts)) < max(len(prompts), 1):
         raise ConfigError(
             "two classes have the same wording, or there is none; words that are equal find the same mask"
         )
     vectors = _encode(encoder, prompts)
-    if center and len(prompts) > 1:
+    center = center and len(prompts) > 1
+    if center:
         vectors = vectors - vectors.mean(axis=0)
         vectors = VECTOR_NORM * vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return TextBank(tuple(wordings), vectors.astype(np.float32), prompts, encoder, center)
+    return TextBank(tuple(wordings), vectors.astype(np.float32), prompts, encoder, center, template if reads else None)
 
 
 def _encode(encoder: str, prompts: tuple[str, ...]) -> NDArray[np.float32]:

@@ -5,11 +5,15 @@ Source: Zhou et al., Models Genesis, MedIA 2021; used by Liu et al., ICCV 2023, 
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from voxicon.model.recompute import run_block
 
 LEVELS = 4
 """Resolutions; the deepest is an eighth of the image along each axis."""
@@ -42,6 +46,7 @@ class GenesisUNet(nn.Module):
         bottleneck_channels: Channels of the deepest map.
         decoder_channels: Channels of the last decoder map.
         size_multiple: Inputs must be a multiple of this along each axis.
+        recompute: Keep less for the backward pass: one map per level and step, nothing of what is inside.
     """
 
     def __init__(self, width: int = 32) -> None:
@@ -58,13 +63,24 @@ class GenesisUNet(nn.Module):
         self.bottleneck_channels = channels[-1]
         self.decoder_channels = channels[0]
         self.size_multiple = 2 ** len(steps)
+        self.recompute = False
 
     def forward(self, image_B1XYZ: Tensor) -> tuple[Tensor, Tensor]:
         """Deepest map (B, 512, X/8, Y/8, Z/8) and last decoder map (B, 64, X, Y, Z) at width 32."""
-        skips = [self.down[0](image_B1XYZ)]
+        skips = [run_block(self.down[0], image_B1XYZ, recompute=self.recompute)]
         for block in self.down[1:]:
-            skips.append(block(functional.max_pool3d(skips[-1], 2)))
+            skips.append(run_block(partial(_sink, block), skips[-1], recompute=self.recompute))
         bottleneck = x = skips.pop()
         for lift, block in zip(self.lift, self.up, strict=True):
-            x = block(torch.cat([lift(x), skips.pop()], dim=1))
+            x = run_block(partial(_rise, lift, block), x, skips.pop(), recompute=self.recompute)
         return bottleneck, x
+
+
+def _sink(block: nn.Module, x: Tensor) -> Tensor:
+    """One level down."""
+    return cast(Tensor, block(functional.max_pool3d(x, 2)))
+
+
+def _rise(lift: nn.Module, block: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
+    """One level up: enlarge, put beside the map kept on the way down, convolve."""
+    return cast(Tensor, block(torch.cat([lift(x), skip], dim=1)))
