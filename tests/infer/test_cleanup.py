@@ -10,11 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.infer.phantoms import LUNGS, VOCABULARY, boxes, cleaned, grid, pack, random_masks
+from voxicon.core.components import components, largest
 from voxicon.core.concepts import Cleanup, Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.errors import ConfigError
 from voxicon.infer.cleanup import RULES, clean
-from voxicon.infer.components import components, largest
 
 # --- what clean promises whatever the rule
 

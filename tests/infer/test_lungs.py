@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 
 from tests.infer.phantoms import LEFT, LUNGS, RIGHT, VOCABULARY, boxes, cleaned, cleaned_lungs, grid, random_masks
+from voxicon.core.components import components
 from voxicon.core.geometry import Geometry
 from voxicon.infer.cleanup import clean
-from voxicon.infer.components import components
 from voxicon.infer.lungs import separate_lungs
 
 

@@ -1,1 +1,1 @@
-"""What things are: geometry, volumes, masks, concepts. NumPy only; knows no file format and no network."""
+"""What things are: geometry, volumes, masks, concepts. Knows no file format and no network."""

@@ -26,11 +26,11 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from voxicon.core.components import SIZABLE_FRACTION, Box, Mask, components, crop, joint_box, largest, put, sizable
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.errors import ConfigError
 from voxicon.infer.cleanup_original import clean_original
-from voxicon.infer.components import SIZABLE_FRACTION, Box, Mask, components, crop, joint_box, largest, put, sizable
 from voxicon.infer.lungs import separate_lungs
 
 INSIDE_MARGIN_MM = 3.0

@@ -22,9 +22,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from voxicon.core.components import Box, Mask, components, crop, joint_box, largest, put
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
-from voxicon.infer.components import Box, Mask, components, crop, joint_box, largest, put
 
 _LARGEST = (*range(1, 10), *range(11, 15), *range(18, 26))
 _PORTAL_VEIN, _PANCREAS = 10, 11

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from voxicon.core.components import SIZABLE_FRACTION, Components, Mask, components, joint_box, sizable
 from voxicon.core.geometry import Geometry
-from voxicon.infer.components import SIZABLE_FRACTION, Components, Mask, components, joint_box, sizable
 
 _NEAR_MM = 10.0
 """First guess how far a voxel claimed by both lungs lies from one of them; doubled until it holds."""
