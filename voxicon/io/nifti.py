@@ -24,7 +24,7 @@ from voxicon.io.nifti_gate import HEADER_BYTES, Promise, check_header, parse_hea
 from voxicon.io.nifti_placement import is_sheared, places_alike
 from voxicon.io.read_options import TRUST_HEADER, ReadOptions
 
-__all__ = ["ReadOptions", "case_name", "read_labels", "read_volume", "write_labels", "write_mask"]
+__all__ = ["ReadOptions", "case_name", "read_labels", "read_volume", "write_labels", "write_mask", "write_volume"]
 
 INTENT_LABEL = 1002
 """NIFTI_INTENT_LABEL: each value is a name in some list."""
@@ -143,6 +143,21 @@ def write_labels(
         OutputError: The file cannot be written.
     """
     _write(path, labels, labels.dtype, geometry, source_header, intent_code=INTENT_LABEL, extension=extension)
+
+
+def write_volume(path: Path, hu: NDArray[np.integer[Any]], geometry: Geometry) -> None:
+    """A CT as a packed file of whole HU, placed in mm with code 1.
+
+    Args:
+        path: Where; ends in ``.nii.gz`` to be read again. Replaced whole or left alone.
+        hu: (X, Y, Z) integers.
+        geometry: The grid.
+
+    Raises:
+        BadGeometry: Values and geometry differ in shape.
+        OutputError: The file cannot be written.
+    """
+    _write(path, hu, hu.dtype, geometry, b"", intent_code=0, extension=b"")
 
 
 def _open(path: Path, options: ReadOptions, *, ct: bool) -> tuple[Promise, FileBytes]:
