@@ -21,8 +21,8 @@ from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.data.card import DatasetCard, load_card
-from voxicon.data.harmonise import harmonise
-from voxicon.io.nifti import read_labels, read_volume
+from voxicon.data.cases import read_case
+from voxicon.data.layout import find_dataset
 from voxicon.model.checkpoint import Metadata, load_checkpoint, save_checkpoint
 from voxicon.prep.labels import averaged_masks
 from voxicon.prep.pipeline import prepare
@@ -40,9 +40,8 @@ def agreement(segmenter: Segmenter, card: DatasetCard, data: Path, *, ceiling: b
     With `ceiling`, the labels themselves are brought to the model's grid and back instead of predicting:
     the best that any network on that grid could do.
     """
-    raw, grid = read_labels(data / card.label)
-    targets = harmonise(raw, grid, card, segmenter.classes)
-    volume = read_volume(data / card.image)
+    (case,) = find_dataset(card, data).cases
+    volume, _, targets = read_case(case, segmenter.classes)
     found = there_and_back(volume, targets.masks, segmenter) if ceiling else segmenter.segment(volume).masks
     return {name: _score(found, targets.masks, name) for name in found.names if name in targets.known}
 

@@ -11,7 +11,8 @@ import pytest
 from tests.phantoms import dice, oriented
 from voxicon.core.volume import Volume
 from voxicon.data.card import load_card
-from voxicon.data.harmonise import harmonise
+from voxicon.data.cases import read_case
+from voxicon.data.layout import find_dataset
 from voxicon.io.nifti import read_labels, read_volume
 from voxicon.model.checkpoint import load_checkpoint
 from voxicon.result import Result
@@ -37,9 +38,8 @@ def center_mm(result: Result, name: str) -> np.ndarray:
 
 
 def agreement(result: Result, dataset: str, data: Path) -> dict[str, float]:
-    card = load_card(dataset)
-    raw, grid = read_labels(data / card.label)
-    targets = harmonise(raw, grid, card, result.masks.names)
+    (case,) = find_dataset(load_card(dataset), data).cases
+    _, _, targets = read_case(case, result.masks.names)
     return {name: dice(result.masks[name], targets.masks[name]) for name in targets.known}
 
 

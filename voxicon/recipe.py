@@ -1,42 +1,45 @@
-"""A training recipe: YAML in, a trainer ready to run out.
+"""A training recipe: which datasets, which words, which network, and how to train, as YAML.
 
-The recipe names dataset cards, the network, the words, and how to train; the data folder comes from
-the command line, because it differs from machine to machine. Everything that decided the weights is
-written into their card.
+A recipe says what differs from a preset (``paper`` or ``laptop``); single fields can be overridden from the
+command line. Everything that decided the weights is written into their card.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from voxicon.core.concepts import Vocabulary
-from voxicon.data.card import DatasetCard, load_card
-from voxicon.data.harmonise import harmonise
-from voxicon.errors import CardError, ConfigError
-from voxicon.io.nifti import read_labels, read_volume
-from voxicon.model.checkpoint import Metadata, file_sha256
-from voxicon.model.network import NetworkConfig, build_network
-from voxicon.model.text import TextBank, make_bank
-from voxicon.prep.pipeline import PreparationConfig
-from voxicon.train.loop import OptimizeConfig, Trainer
-from voxicon.train.patches import TrainingCase, build_case
+from voxicon.errors import ConfigError
+from voxicon.train.config import OptimizeConfig
+
+PRESETS = ("paper", "laptop")
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class DatasetSection(_Section):
+    """One dataset of the assembly."""
+
+    card: str
+    """Id of a shipped card, or the path of a YAML file of one's own."""
+    folder: Path = Path()
+    """Where it was unpacked; relative to the recipe's file, or to ``--data``."""
+
+
 class NetworkSection(_Section):
-    """Which backbone, with which arguments."""
+    """Which backbone, with which arguments, and which head."""
 
     backbone: str
     options: Mapping[str, Any] = {}
+    controller: Literal["shared", "per_class"] = "shared"
+    """``shared``: one controller reads image and words (ICCV 2023); ``per_class``: one for each class (MedIA 2024)."""
 
 
 class TextSection(_Section):
@@ -61,20 +64,28 @@ class Recipe(_Section):
 
     Attributes:
         name: Of the weights.
-        cards: Ids of shipped dataset cards, or paths of others.
+        datasets: What to learn from.
+        manifest: CSV with split and fold of every scan, made by ``voxicon assembly check``; relative to the recipe's
+            file. Without it the cards' official splits hold, and all other scans are for training.
+        fold: Validate on this fold and train on all others that are not for testing; by split when left out.
         classes: Canonical names to learn; all that the cards annotate when left out.
+        missing: What an unannotated class means: ``unknown`` (the right answer), or ``background``, the usual
+            mistake, which is here to be compared with.
         network: The network's shape.
         text: How words become vectors.
         preparation: Spacing, HU window and crop, as at inference.
         inference: Window, overlap and threshold written into the checkpoint.
-        optimize: Steps, learning rate, augmentation, seed.
+        optimize: Steps, learning rate, augmentation, sampling, seed.
         repaint_hu: Raw structure name, or the start of one → range of mean HU it may be repainted to.
         card: Free text for the training card: title, license, what the weights cannot do.
     """
 
-    name: str
-    cards: tuple[str, ...] = Field(min_length=1)
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    datasets: tuple[DatasetSection, ...] = Field(min_length=1)
+    manifest: Path | None = None
+    fold: int | None = Field(None, ge=0)
     classes: tuple[str, ...] | None = None
+    missing: Literal["unknown", "background"] = "unknown"
     network: NetworkSection
     text: TextSection = TextSection()
     preparation: Mapping[str, Any]
@@ -84,102 +95,80 @@ class Recipe(_Section):
     card: Mapping[str, Any] = {}
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a recipe.
+def load_recipe(path: Path, changes: Iterable[str] = (), preset: str | None = None) -> Recipe:
+    """Read a recipe on top of its preset.
+
+    Args:
+        path: YAML with the fields of `Recipe` and, if wanted, ``preset``; what it leaves out comes from there.
+        changes: Such as ``optimize.steps=500``; values are YAML. They win over the file.
+        preset: Wins over the file's.
 
     Raises:
         ConfigError: Missing, not YAML, or a field is missing, unknown or wrong; names file and field.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf8"))
-        return Recipe.model_validate(values)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a recipe") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping of fields, found {type(values).__name__}")
+    return make_recipe(values, str(path), changes, preset)
+
+
+def make_recipe(
+    values: Mapping[str, Any], name: str, changes: Iterable[str] = (), preset: str | None = None
+) -> Recipe:
+    """A recipe from plain values; `name` stands for the file in messages.
+
+    Raises:
+        ConfigError: See `load_recipe`.
+    """
+    own = dict(values)
+    stated = own.pop("preset", "paper")
+    merged = _merge(_preset(preset or stated, name), own)
+    for change in changes:
+        merged = _merge(merged, _nested(change))
+    try:
+        return Recipe.model_validate(merged)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise ConfigError(f"{path}: {field}: {first['msg']}") from error
+        raise ConfigError(f"{name}: {field}: {first['msg']}") from error
 
 
-def build_trainer(recipe: Recipe, data: Path, folder: Path, device: torch.device) -> Trainer:
-    """Read the data, make the words' vectors, and build (or resume) a run in `folder`.
-
-    Raises:
-        CardError: A dataset's files are not where its card says.
-        ConfigError: Cards and classes do not fit each other.
-        InputError: A scan cannot be read.
-    """
-    vocabulary = Vocabulary.default()
-    cards = [load_card(card) for card in recipe.cards]
-    annotated = {name for card in cards for name in card.annotates}
-    wanted = recipe.classes if recipe.classes is not None else tuple(annotated)
-    classes = tuple(name for name in vocabulary.names if name in {vocabulary[w].name for w in wanted})
-    never = [name for name in classes if name not in annotated]
-    if never:
-        raise ConfigError(f"recipe {recipe.name}: no card annotates {', '.join(never)}; leave them out or add a card")
-    preparation = PreparationConfig.from_dict(recipe.preparation)
-    if len(set(preparation.spacing_mm)) != 1:
-        raise ConfigError(
-            f"recipe {recipe.name}: training needs one spacing for all axes, got {preparation.spacing_mm}"
-        )
-    cases = [_read_case(card, data, classes, preparation.spacing_mm[0], recipe.repaint_hu) for card in cards]
-    bank = make_bank({name: vocabulary[name].display_name for name in classes}, **recipe.text.model_dump())
-    shape = NetworkConfig(
-        backbone=recipe.network.backbone,
-        classes=classes,
-        embedding_size=bank.vectors.shape[1],
-        options=recipe.network.options,
-    )
-    torch.manual_seed(recipe.optimize.seed)
-    network = build_network(shape, torch.from_numpy(bank.vectors))
-    metadata = _metadata(recipe, shape, bank, preparation, _provenance(cards, data))
-    return Trainer(network, cases, recipe.optimize, metadata, folder, device)
+def _preset(name: str, place: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise ConfigError(f"{place}: no preset {name!r}; known: {', '.join(PRESETS)}")
+    text = resources.files("voxicon").joinpath("presets", f"{name}.yaml").read_text(encoding="utf8")
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
 
 
-def _read_case(
-    card: DatasetCard,
-    data: Path,
-    classes: tuple[str, ...],
-    spacing_mm: float,
-    repaint_hu: Mapping[str, tuple[float, float]],
-) -> TrainingCase:
-    for name in (card.image, card.label):
-        if not (data / name).is_file():
-            raise CardError(f"{card.id}: {data / name} is missing; its card expects it there, see {card.source!r}")
-    volume = read_volume(data / card.image)
-    raw, grid = read_labels(data / card.label)
-    return build_case(volume, (raw, grid), card, harmonise(raw, grid, card, classes), spacing_mm, repaint_hu)
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings merged at every depth, except that another backbone does not inherit options."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            if "backbone" in value and value["backbone"] != old.get("backbone"):
+                old = {k: v for k, v in old.items() if k != "options"}
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
+    return merged
 
 
-def _provenance(cards: list[DatasetCard], data: Path) -> list[dict[str, str]]:
-    return [
-        {
-            "dataset": card.id,
-            "title": card.title,
-            "terms": card.terms,
-            "labels_by": card.labels_by,
-            "phase": card.phase,
-            "image_sha256": file_sha256(data / card.image),
-            "label_sha256": file_sha256(data / card.label),
-        }
-        for card in cards
-    ]
-
-
-def _metadata(
-    recipe: Recipe,
-    shape: NetworkConfig,
-    bank: TextBank,
-    preparation: PreparationConfig,
-    provenance: list[dict[str, str]],
-) -> Metadata:
-    return Metadata(
-        network=shape,
-        preparation=preparation.to_dict(),
-        inference=recipe.inference.model_dump(mode="json"),
-        text_bank=bank.to_dict(),
-        trained=shape.classes,
-        card={**recipe.card, "recipe": recipe.model_dump(mode="json"), "data": provenance},
-    )
+def _nested(change: str) -> dict[str, Any]:
+    path, sign, text = change.partition("=")
+    if not sign or not all(path.split(".")):
+        raise ConfigError(f"--set {change!r}: expected FIELD=VALUE, such as optimize.steps=500")
+    try:
+        value: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {change!r}: the value is not valid YAML") from error
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    nested: dict[str, Any] = value
+    return nested

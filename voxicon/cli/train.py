@@ -11,37 +11,58 @@ import typer
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="CONFIG", help="A recipe in YAML, such as recipes/starter.yaml.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder in which the cards' files lie.")] = Path(),
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="A YAML file, such as the assembly.yaml of 'voxicon assembly check'.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder the datasets' folders are relative to; the recipe's by default.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="Run folder; an earlier run in it goes on.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="paper or laptop; wins over the recipe's.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Such as optimize.steps=500; repeatable.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of prepared scans, which runs may share; in the run folder by default.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per report on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Train weights from partly labelled scans; stop and start as you like.
+    """Train weights from partly labeled scans; stop and start as you like.
 
-    The run folder holds metrics.jsonl, tensorboard/, resume.pt and weights.safetensors.
+    The run folder holds metrics.jsonl, tensorboard/, resume.pt and weights.safetensors. On several GPUs or
+    machines start it with torchrun: torchrun --nproc-per-node 4 -m voxicon train RECIPE.
     """
     del debug  # read by the error boundary
     from voxicon.cli.progress import progress_bar
-    from voxicon.recipe import build_trainer, load_recipe
+    from voxicon.recipe import load_recipe
     from voxicon.segmenter import pick_device
+    from voxicon.train.processes import processes
+    from voxicon.training import build_trainer, plan_training
 
-    plan = load_recipe(recipe)
-    folder = out if out is not None else Path("runs") / plan.name
-    trainer = build_trainer(plan, data, folder, pick_device(device))
-    if trainer.step and not quiet:
-        typer.echo(f"resuming {folder} at step {trainer.step}", err=True)
-    with progress_bar(quiet) as tick:
+    written = load_recipe(recipe, changes or (), preset)
+    plan = plan_training(written, recipe.parent, data)
+    folder = out if out is not None else Path("runs") / written.name
+    with processes(pick_device(device)) as (shared, own_device):
+        quiet = quiet or not shared.is_first
+        with progress_bar(quiet) as tick:
+            trainer = build_trainer(plan, folder, own_device, cache=cache, processes=shared, told=tick)
+            if trainer.step and not quiet:
+                typer.echo(f"resuming {folder} at step {trainer.step}", err=True)
 
-        def report(row: Mapping[str, Any]) -> None:
-            tick(f"loss {row['loss']:.3f}", row["step"], row["steps"])
-            if as_json:
-                typer.echo(json.dumps(dict(row)))
+            def report(row: Mapping[str, Any]) -> None:
+                label = f"loss {row['loss']:.3f}" if "loss" in row else f"mean Dice {row['mean_dice']:.3f}"
+                tick(label, row["step"], row["steps"])
+                if as_json:
+                    typer.echo(json.dumps(dict(row)))
 
-        path = trainer.run(report)
+            path = trainer.run(report)
     if not quiet:
         typer.echo(f"weights: {path}", err=True)
+        if trainer.best:
+            best = trainer.best
+            typer.echo(f"best:    {folder / 'best.safetensors'} (step {best['step']}, mean Dice {best['dice']:.3f})", err=True)

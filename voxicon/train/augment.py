@@ -47,8 +47,24 @@ class AugmentConfig(BaseModel):
     """Share of patches blurred along z as by slices two or three voxels thick."""
     contrast: float = Field(1.15, ge=1)
     brightness_hu: float = Field(15.0, ge=0)
+    brightness: float = Field(1.0, ge=0, le=1)
+    """Share of patches made brighter or darker."""
+    quarter_turns: float = Field(0.0, ge=0, le=1)
+    """Share of patches turned by 90, 180 or 270 degrees in the axial plane. Left and right keep their handedness,
+    up and down do not keep their meaning: off unless the original's training is wanted."""
     cut: float = Field(0.2, ge=0, le=1)
     """Share of patches whose field of view ends inside the patch."""
+
+
+PAPER = AugmentConfig(
+    rotate_degrees=0, scale=1, elastic_mm=0, repaint=0, noise_hu=0, blur_voxels=0, thick_slices=0, contrast=1,
+    brightness_hu=42.5, brightness=0.2, quarter_turns=0.1, cut=0,
+)
+"""What the original trains with: quarter turns p 0.1, intensity shift 0.1 of the window (425 HU) p 0.2; the zoom
+comes from the cards. Source: the original's training transforms, design notes section 3."""
+
+PRESETS = {"paper": PAPER, "strong": AugmentConfig()}
+"""``strong`` makes few scans look like many; ``paper`` is for thousands of them."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,7 @@ def draw_warp(
     center: tuple[float, float, float],
     size: tuple[int, int, int],
     spacing_mm: float,
+    zoom: float = 1.0,
 ) -> Warp:
     """A random rotation, scaling and elastic warp of the voxels of a patch around a center.
 
@@ -83,11 +100,14 @@ def draw_warp(
         center: Voxel index in the scan where the patch's middle lands.
         size: Voxels of the patch.
         spacing_mm: Voxel size, the same along all axes.
+        zoom: How much larger things appear in the patch.
     """
     angles = [torch.deg2rad(torch.tensor(draw_uniform(generator, -1, 1) * config.rotate_degrees)) for _ in range(3)]
     overall = config.scale ** draw_uniform(generator, -1, 1)
     scales = [overall * config.scale ** draw_uniform(generator, -0.5, 0.5) for _ in range(3)]
-    matrix = _rotation(angles) @ torch.diag(torch.tensor(scales))
+    matrix = _rotation(angles) @ torch.diag(torch.tensor(scales) / zoom)
+    if draw_chance(generator, config.quarter_turns):
+        matrix = matrix @ _quarter_turns(1 + int(torch.randint(0, 3, (), generator=generator)))
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in size]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     index = grid @ matrix.T + torch.tensor(center)
@@ -112,23 +132,29 @@ def _rotation(angles: list[Tensor]) -> Tensor:
     return rotation
 
 
+def _quarter_turns(n: int) -> Tensor:
+    once = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    turned: Tensor = torch.linalg.matrix_power(once, n)
+    return turned
+
+
 def warp_values(hu_XYZ: Tensor, warp: Warp) -> Tensor:
     """Trilinear look-up of HU; air outside the scan."""
     size = torch.tensor(hu_XYZ.shape, dtype=torch.float32)
     # grid_sample wants z first and [-1, 1]; values are lifted so that its zeros outside mean air.
-    where = (2 * warp.index_XYZ3 / (size - 1) - 1).flip(-1)
+    where = (2 * warp.index_XYZ3 / (size - 1).clamp_min(1) - 1).flip(-1)
     sampled = functional.grid_sample((hu_XYZ - AIR_HU)[None, None], where[None], align_corners=True)
     return sampled[0, 0] + AIR_HU
 
 
 def warp_labels(labels_XYZ: Tensor, warp: Warp) -> Tensor:
-    """Nearest look-up of integers; 0 outside the scan. Bits of a mask word stay together."""
+    """Nearest look-up of integers, (..., X, Y, Z); 0 outside the scan. Bits of a mask word stay together."""
     nearest = warp.index_XYZ3.round().to(torch.int64)
-    size = torch.tensor(labels_XYZ.shape)
+    size = torch.tensor(labels_XYZ.shape[-3:])
     inside = ((nearest >= 0) & (nearest < size)).all(-1)
     clamped = torch.minimum(nearest.clamp_min(0), size - 1)
     flat = (clamped[..., 0] * size[1] + clamped[..., 1]) * size[2] + clamped[..., 2]
-    found = labels_XYZ.flatten()[flat]
+    found = labels_XYZ.flatten(-3)[..., flat]
     return torch.where(inside, found, torch.zeros_like(found))
 
 
@@ -167,11 +193,12 @@ def degrade(hu_XYZ: Tensor, config: AugmentConfig, generator: torch.Generator) -
         thick = functional.avg_pool3d(hu, (1, 1, thickness), (1, 1, thickness))
         hu = functional.interpolate(thick, size=hu.shape[2:], mode="trilinear")
     contrast = config.contrast ** draw_uniform(generator, -1, 1)
-    brightness = config.brightness_hu * draw_uniform(generator, -1, 1)
+    brightness = config.brightness_hu * draw_uniform(generator, -1, 1) * draw_chance(generator, config.brightness)
     # Tissue contrast differs between scanners; air is -1000 HU on all of them, and lung must not pass for it.
     hu = hu + (contrast - 1) * hu.clamp_min(_AIRY_HU) + brightness
     noise = config.noise_hu * draw_uniform(generator, 0, 1) ** 2
-    hu = hu + noise * torch.randn(hu.shape, generator=generator)
+    if noise > 0:
+        hu = hu + noise * torch.randn(hu.shape, generator=generator)
     degraded: Tensor = hu[0, 0]
     return degraded
 

@@ -1,65 +1,39 @@
-"""The training loop, top to bottom: build, resume, step, log, save.
+"""The training loop, top to bottom: build, resume, step, log, validate, save.
 
 A run lives in a folder: ``metrics.jsonl`` (the record of truth), ``tensorboard/``, ``resume.pt``
-(everything needed to go on) and ``weights.safetensors`` (the averaged weights, ready to use).
-Step *n* always sees the same patches and learning rate, so a run that was killed and resumed is the
-run that was not.
+(everything needed to go on), ``weights.safetensors`` (the averaged weights, ready to use) and, where the
+run validates, ``best.safetensors``. Step *n* always sees the same patches and learning rate, so a run that
+was killed and resumed is the run that was not.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from voxicon.errors import CheckpointError
 from voxicon.model.checkpoint import Metadata, save_checkpoint
 from voxicon.model.network import UniversalNetwork, build_network
 from voxicon.prep.pipeline import PreparationConfig
-from voxicon.train.augment import AugmentConfig
+from voxicon.train.config import OptimizeConfig, learning_rate
+from voxicon.train.log import RunLog
 from voxicon.train.loss import partial_label_loss
-from voxicon.train.patches import PatchBatch, PatchSampler, TrainingCase
+from voxicon.train.patches import PatchBatch, PatchSampler
+from voxicon.train.processes import Processes
 
 Report = Callable[[Mapping[str, Any]], None]
 
-
-class OptimizeConfig(BaseModel):
-    """How the weights are found."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    steps: int = Field(gt=0)
-    batch: int = Field(1, gt=0)
-    patch: tuple[int, int, int] = (96, 96, 96)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-5, ge=0)
-    warmup: int = Field(100, ge=0)
-    ema: float = Field(0.995, ge=0, lt=1)
-    """Weight of the past in the running average of the weights that is saved."""
-    clip: float = Field(5.0, gt=0)
-    precision: Literal["bf16", "fp32"] = "bf16"
-    class_share: float = Field(0.7, ge=0, le=1)
-    seed: int = 0
-    log_every: int = Field(20, gt=0)
-    save_every: int = Field(200, gt=0)
-    augment: AugmentConfig = AugmentConfig()
-
-
-def learning_rate(config: OptimizeConfig, step: int) -> float:
-    """Linear warm-up, then a cosine down to zero at the last step."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+Validate = Callable[[UniversalNetwork], Mapping[str, float | None]]
+"""Mean Dice per class of a network on held-out scans; None where no scan can tell."""
 
 
 class Trainer:
@@ -67,37 +41,46 @@ class Trainer:
 
     Args:
         network: Trained in place.
-        cases: What to learn from.
+        sampler: Cuts the patches to learn from.
         config: How.
         metadata: Written beside the weights; its card grows with what happened.
         folder: The run's folder; an earlier run in it is resumed.
         device: Where to compute.
+        processes: Who else works on this run.
+        validate: Called every `validate_every` steps with the averaged network, in the first process only.
+
+    Raises:
+        CheckpointError: The folder holds a run with other settings, or a damaged one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  everything a run is made of
         self,
         network: UniversalNetwork,
-        cases: list[TrainingCase],
+        sampler: PatchSampler,
         config: OptimizeConfig,
         metadata: Metadata,
         folder: Path,
         device: torch.device,
+        processes: Processes = Processes(),  # noqa: B008  frozen
+        validate: Validate | None = None,
     ) -> None:
         self.config, self.metadata, self.folder, self.device = config, metadata, folder, device
+        self.processes, self.validate, self.sampler = processes, validate, sampler
         self.preparation = PreparationConfig.from_dict(metadata.preparation)
         self.network = network.to(device).train()
-        self.averaged = build_network(metadata.network, network.text_vectors).to(device)
+        self.network.recompute = config.recompute
+        self.averaged = build_network(metadata.network, network.text_vectors).to(device).eval()
         self.averaged.load_state_dict(network.state_dict())
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.sampler = PatchSampler(
-            cases, config.patch, self.preparation.spacing_mm[0], config.augment, config.seed, config.class_share
-        )
+        self.shared = processes.share(self.network, device)
         self.step = 0
         self.seconds = 0.0
+        self.best: dict[str, float] = {}
+        """Step and mean Dice of the best validation so far, and validations since."""
         self._cutter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patches")
-        self._ahead: tuple[int, Future[PatchBatch]] | None = None
+        self._ahead: tuple[int, Future[list[PatchBatch]]] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         if self._state_path.is_file():
             self._resume()
@@ -106,6 +89,11 @@ class Trainer:
     def _state_path(self) -> Path:
         return self.folder / "resume.pt"
 
+    @property
+    def has_given_up(self) -> bool:
+        """True when validation has not got better for as long as the run is patient."""
+        return 0 < self.config.patience <= self.best.get("since", 0)
+
     def run(self, report: Report = lambda _: None) -> Path:
         """Train to the last step; returns the path of the weights.
 
@@ -113,58 +101,82 @@ class Trainer:
         their card says what the recipe says now.
         """
         losses: list[float] = []
-        began = time.monotonic() - self.seconds
-        with _Log(self.folder, self.step) as log:
-            while self.step < self.config.steps:
+        began, first = time.monotonic() - self.seconds, self.step
+        with RunLog(self.folder, self.step) if self.processes.is_first else nullcontext() as log:
+            while self.step < self.config.steps and not self.has_given_up:
                 losses.append(self._one_step())
                 self.step += 1
                 self.seconds = time.monotonic() - began
                 if self.step % self.config.log_every == 0 or self.step == self.config.steps:
-                    row = {
-                        "step": self.step,
-                        "loss": round(sum(losses) / len(losses), 5),
-                        "learning_rate": learning_rate(self.config, self.step - 1),
-                        "seconds": round(self.seconds, 1),
-                    }
-                    log.write(row)
-                    report({**row, "steps": self.config.steps})
+                    self._tell(log, report, losses, first)
                     losses = []
-                if self.step % self.config.save_every == 0:
+                if self._is_due(self.config.validate_every):
+                    self._validate(log, report)
+                if self._is_due(self.config.save_every) and not self.step == self.config.steps:
                     self.save()
         self._cutter.shutdown()
         self.save()
         return self.folder / "weights.safetensors"
 
+    def _is_due(self, every: int) -> bool:
+        return every > 0 and (self.step % every == 0 or self.step == self.config.steps)
+
+    def _tell(self, log: RunLog | None, report: Report, losses: Sequence[float], first: int) -> None:
+        loss = self.processes.total(sum(losses) / len(losses), self.device)
+        if log is None:
+            return
+        row = {
+            "step": self.step,
+            "loss": round(loss, 5),
+            "learning_rate": learning_rate(self.config, self.step - 1),
+            "seconds": round(self.seconds, 1),
+        }
+        log.write(row)
+        report({**row, "steps": self.config.steps})
+
     def _one_step(self) -> float:
+        """One step of the optimizer; returns this process's part of the step's loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        loss = self.loss_of(self._take_batch())
+        batches = self._take_batches()
+        pairs = self.processes.total(sum(int(batch.known_BN.sum()) for batch in batches), self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = 0.0
+        for index, batch in enumerate(batches):
+            is_last = index == len(batches) - 1
+            wait = nullcontext() if is_last or self.processes.count == 1 else self.shared.no_sync()  # type: ignore[operator]
+            with wait:
+                part = self.loss_of(batch, max(1.0, pairs))
+                # Processes average their gradients; the step wants their sum.
+                (part * self.processes.count).backward()  # type: ignore[no-untyped-call]
+            loss += float(part.detach())
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimizer.step()
         self._average()
-        return float(loss.detach())
+        return loss
 
-    def _take_batch(self) -> PatchBatch:
+    def _take_batches(self) -> list[PatchBatch]:
         """The patches of this step; a second thread then cuts the next ones while this step computes."""
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == self.step:
-            batch = ahead[1].result()
-        else:
-            batch = self.sampler.batch(self.step, self.config.batch)
+        batches = ahead[1].result() if ahead is not None and ahead[0] == self.step else self._cut(self.step)
         following = self.step + 1
         if following < self.config.steps:
-            self._ahead = (following, self._cutter.submit(self.sampler.batch, following, self.config.batch))
-        return batch
+            self._ahead = (following, self._cutter.submit(self._cut, following))
+        return batches
 
-    def loss_of(self, batch: PatchBatch) -> Tensor:
-        """The loss of a batch under the run's precision."""
+    def _cut(self, step: int) -> list[PatchBatch]:
+        """This process's share of a step's patches, batch by batch."""
+        size = self.config.batch
+        firsts = [(k * self.processes.count + self.processes.rank) * size for k in range(self.config.accumulate)]
+        return [self.sampler.batch(step, range(first, first + size)) for first in firsts]
+
+    def loss_of(self, batch: PatchBatch, pairs: float | None = None) -> Tensor:
+        """The loss of a batch under the run's precision; `pairs` as in `partial_label_loss`."""
         low, high = self.preparation.window_hu
         image = ((batch.hu_B1XYZ.to(self.device) - low) / (high - low)).clamp(0, 1)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            logits = self.network(image)
-        return partial_label_loss(logits, batch.target_BNXYZ.to(self.device), batch.known_BN.to(self.device))
+            logits = self.shared(image)
+        return partial_label_loss(logits, batch.target_BNXYZ.to(self.device), batch.known_BN.to(self.device), pairs)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -173,22 +185,59 @@ class Trainer:
         for mean, now in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
 
+    def _validate(self, log: RunLog | None, report: Report) -> None:
+        """Score the averaged weights on held-out scans; keep them if they are the best so far."""
+        mean = -1.0
+        if log is not None and self.validate is not None:
+            began = time.monotonic()
+            dice = self.validate(self.averaged)
+            scored = [value for value in dice.values() if value is not None]
+            mean = sum(scored) / len(scored) if scored else 0.0
+            row = {
+                "step": self.step,
+                "mean_dice": round(mean, 5),
+                "dice": {name: None if value is None else round(value, 5) for name, value in dice.items()},
+                "validation_seconds": round(time.monotonic() - began, 1),
+            }
+            log.write(row)
+            report({**row, "steps": self.config.steps})
+        mean = self.processes.total(max(mean, 0.0), self.device)
+        if mean > self.best.get("dice", -1.0):
+            self.best = {"step": self.step, "dice": mean, "since": 0}
+            if self.processes.is_first:
+                self._write_weights("best.safetensors")
+        else:
+            self.best["since"] += 1
+
     def save(self) -> None:
-        """Write the state to resume from and the averaged weights, each atomically."""
-        state = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "config": self.config.model_dump_json(),
-        }
-        scratch = self._state_path.with_suffix(".tmp")
-        torch.save(state, scratch)
-        scratch.replace(self._state_path)
-        card = {**self.metadata.card, "steps": self.step, "wall_seconds": round(self.seconds), "seed": self.config.seed}
-        metadata = Metadata(**{**self.metadata.__dict__, "card": card})
-        save_checkpoint(self.folder / "weights.safetensors", self.averaged, metadata, dtype=torch.float16)
+        """Write the state to resume from and the averaged weights, each atomically, in the first process."""
+        if self.processes.is_first:
+            state = {
+                "step": self.step,
+                "seconds": self.seconds,
+                "best": self.best,
+                "network": self.network.state_dict(),
+                "averaged": self.averaged.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "config": self.config.model_dump_json(),
+            }
+            scratch = self._state_path.with_suffix(".tmp")
+            with scratch.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(self._state_path)
+            self._write_weights("weights.safetensors")
+        self.processes.wait()
+
+    def _write_weights(self, name: str) -> None:
+        done: dict[str, Any] = {"steps": self.step, "wall_seconds": round(self.seconds), "seed": self.config.seed}
+        if self.best:
+            done["validation"] = {"step": self.best["step"], "mean_dice": round(self.best["dice"], 4)}
+        if self.processes.count > 1:
+            done["processes"] = self.processes.count
+        metadata = Metadata(**{**self.metadata.__dict__, "card": {**self.metadata.card, **done}})
+        save_checkpoint(self.folder / name, self.averaged, metadata, dtype=torch.float16)
 
     def _resume(self) -> None:
         try:
@@ -206,37 +255,4 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
-
-
-class _Log:
-    """``metrics.jsonl``, and TensorBoard where it is installed."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self.path = folder / "metrics.jsonl"
-        kept = []
-        if self.path.is_file():
-            # Rows after the last save belong to steps that will be done again.
-            rows = self.path.read_text(encoding="utf8").splitlines()
-            kept = [row for row in rows if json.loads(row)["step"] <= step]
-        self.path.write_text("".join(f"{row}\n" for row in kept), encoding="utf8")
-        self.board: Any = None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
-
-    def __enter__(self) -> _Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.board is not None:
-            self.board.close()
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        with self.path.open("a", encoding="utf8") as file:
-            file.write(json.dumps(row) + "\n")
-        if self.board is not None:
-            self.board.add_scalar("loss", row["loss"], row["step"])
-            self.board.add_scalar("learning_rate", row["learning_rate"], row["step"])
+        self.step, self.seconds, self.best = int(state["step"]), float(state["seconds"]), dict(state["best"])

@@ -13,7 +13,9 @@ SMOOTH = 1.0
 """Added to the Dice denominator, in voxels. Source: the original's per-volume binary Dice loss."""
 
 
-def partial_label_loss(logits_BNV: Tensor, target_BNV: Tensor, known_BN: Tensor) -> Tensor:
+def partial_label_loss(
+    logits_BNV: Tensor, target_BNV: Tensor, known_BN: Tensor, pairs: float | None = None
+) -> Tensor:
     """Mean over known (scan, class) pairs of binary cross-entropy plus one minus Dice.
 
     - Unknown pairs never enter the computation: the gradient at their logits is exactly zero.
@@ -25,6 +27,9 @@ def partial_label_loss(logits_BNV: Tensor, target_BNV: Tensor, known_BN: Tensor)
         logits_BNV: (B, N, ...) any float type; computed in float32.
         target_BNV: Same shape, 0 or 1 (bool or float). Ignored at unknown pairs.
         known_BN: (B, N) bool.
+        pairs: Divide by this instead of by the known pairs of this batch. A step that is made of several batches,
+            or shared by several processes, passes the number of pairs of the whole step: the gradients then
+            add up to those of one large batch, however unevenly the labels are spread.
 
     Returns:
         A float32 scalar.
@@ -42,4 +47,4 @@ def partial_label_loss(logits_BNV: Tensor, target_BNV: Tensor, known_BN: Tensor)
     dice_K = 2 * overlap_K / (probability_KV.sum(1) + size_K + SMOOTH)
     present_K = size_K > 0
     dice_loss_K = torch.where(present_K, 1 - dice_K, torch.zeros_like(dice_K))
-    return (cross_entropy_K + dice_loss_K).mean()
+    return (cross_entropy_K + dice_loss_K).sum() / (len(dice_K) if pairs is None else pairs)

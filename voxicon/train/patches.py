@@ -1,25 +1,28 @@
-"""Scans ready for training, and the patches cut from them."""
+"""Patches cut from prepared scans: which scan, which place, then warped, repainted and degraded.
+
+Patch *i* of step *n* depends on the seed, *n* and *i* alone. So a resumed run sees what an uninterrupted
+one sees, and two processes that share a step between them see what one process would see.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from voxicon.core.geometry import Geometry
-from voxicon.core.volume import AIR_HU, Volume
-from voxicon.data.card import DatasetCard
-from voxicon.data.harmonise import Targets
+from voxicon.core.masks import BITS_PER_WORD
+from voxicon.core.volume import AIR_HU
 from voxicon.errors import ConfigError
-from voxicon.prep.labels import averaged_masks, nearest_labels
-from voxicon.prep.pipeline import model_grid
-from voxicon.prep.resample import resample_values
 from voxicon.train.augment import (
-    GAS_HU,
     AugmentConfig,
+    Warp,
     apply_paint,
     degrade,
     draw_chance,
@@ -30,34 +33,30 @@ from voxicon.train.augment import (
     warp_labels,
     warp_values,
 )
+from voxicon.train.cases import Sliceable, TrainingCase
 
-MOST_CLASSES = 64
-"""Bits of the integer that holds a voxel's classes while a patch is warped."""
+_MARGIN = 0.4
+"""A patch's middle keeps this share of the patch away from the border of the scan, so most of it is scan."""
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingCase:
-    """One scan on the model grid, in HU, with what is known about it.
+class SamplingConfig(BaseModel):
+    """How scans and places are chosen.
 
-    Attributes:
-        name: For the log.
-        hu_XYZ: float32 HU.
-        words_XYZ: int64 mask bits; class i is bit i.
-        structure_XYZ: int16 raw label values, for repainting.
-        known_N: bool, one per class.
-        present: For every known class that has voxels: its index and its voxel coordinates (K, 3).
-        mean_hu: Raw value → mean HU of that structure, gas left out.
-        paint_hu: Raw value → range of mean HU it may be repainted to.
+    - ``datasets``: ``proportional`` draws every scan equally often; ``uniform`` every dataset equally often, as the
+      original does; ``balanced`` draws a class evenly among all that occur, then a dataset and a scan that have it,
+      so that the long tail of rare classes is seen as often as the liver.
+    - ``centers``: ``card`` draws background, foreground, organ or lesion in the shares of the dataset's card;
+      ``classes`` draws evenly among the classes present. ``balanced`` centers on the class it drew.
     """
 
-    name: str
-    hu_XYZ: Tensor
-    words_XYZ: Tensor
-    structure_XYZ: Tensor
-    known_N: Tensor
-    present: Mapping[int, Tensor]
-    mean_hu: Mapping[int, float]
-    paint_hu: Mapping[int, tuple[float, float]]
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    datasets: Literal["proportional", "uniform", "balanced"] = "proportional"
+    centers: Literal["card", "classes"] = "card"
+    class_share: float = Field(0.7, ge=0, le=1)
+    """Share of patches centered on a class under ``classes`` and ``balanced``; the others fall anywhere."""
+    jitter: float = Field(0.3, ge=0, le=0.5)
+    """How far, as a share of the patch, the middle may lie from the voxel drawn."""
 
 
 @dataclass(frozen=True)
@@ -69,130 +68,155 @@ class PatchBatch:
     known_BN: Tensor
 
 
-def build_case(
-    volume: Volume,
-    labels: tuple[np.ndarray, Geometry],
-    card: DatasetCard,
-    targets: Targets,
-    spacing_mm: float,
-    paint_hu: Mapping[str, tuple[float, float]],
-) -> TrainingCase:
-    """Bring a scan and its labels to the model grid.
-
-    Args:
-        volume: The scan.
-        labels: Raw label map and its grid, which must be the scan's.
-        card: What the raw values mean.
-        targets: The label map in our classes, on the scan's grid.
-        spacing_mm: Voxel size of the model grid.
-        paint_hu: Raw structure name, or the start of one, → range of HU for repainting.
-
-    Raises:
-        ConfigError: Scan and label map are on different grids, or there are more than `MOST_CLASSES` classes.
-    """
-    raw, grid = labels
-    if not grid.same_grid(volume.geometry):
-        raise ConfigError(
-            f"{card.id}: the label map's grid {grid.shape} at {grid.spacing_mm} mm is not the scan's "
-            f"{volume.geometry.shape} at {volume.geometry.spacing_mm} mm"
-        )
-    model = model_grid(volume.geometry, (spacing_mm,) * 3)
-    hu = resample_values(volume.hu, grid, model, antialias=True, outside=AIR_HU)
-    names = targets.masks.names
-    if len(names) > MOST_CLASSES:
-        raise ConfigError(
-            f"{card.id}: {len(names)} classes asked for, training holds at most {MOST_CLASSES}; ask for fewer"
-        )
-    coarse = averaged_masks(targets.masks, model)
-    # Nearest look-up is good enough for structures that only say where to repaint.
-    structure = nearest_labels(raw, grid, model)
-    ranges = {
-        value: tuple(span)
-        for value, structure_name in card.raw.items()
-        for prefix, span in paint_hu.items()
-        if structure_name.startswith(prefix)
-    }
-    solid = hu > GAS_HU
-    means = {v: float(hu[(structure == v) & solid].mean()) for v in ranges if ((structure == v) & solid).any()}
-    present = {i: np.argwhere(coarse[name]) for i, name in enumerate(names) if name in targets.known}
-    words = coarse.words.astype(np.int64)
-    return TrainingCase(
-        name=card.id,
-        hu_XYZ=torch.from_numpy(np.ascontiguousarray(hu)),
-        words_XYZ=torch.from_numpy(sum(words[w] << (32 * w) for w in range(1, len(words))) + words[0]),
-        structure_XYZ=torch.from_numpy(structure),
-        known_N=torch.tensor([name in targets.known for name in names]),
-        present={i: torch.from_numpy(found) for i, found in present.items() if len(found)},
-        mean_hu=means,
-        paint_hu={v: (span[0], span[1]) for v, span in ranges.items() if v in means},
-    )
-
-
 class PatchSampler:
-    """Cuts augmented patches; the same (seed, step) gives the same patch, on any run.
+    """Cuts augmented patches.
 
     Args:
-        cases: At least one.
+        cases: At least one, all with the same classes.
+        datasets: For every case a number that says which dataset it is from.
+        lesion_N: Which classes are lesions, for the shares of a card; none by default.
         size_XYZ: Voxels of a patch.
         spacing_mm: Voxel size.
         augment: How far patches may stray.
+        sampling: How scans and places are chosen.
         seed: Of the whole run.
-        class_share: Share of patches centered on a class drawn evenly among those present, so that
-            small organs are seen as often as large ones; the others fall anywhere.
+
+    Raises:
+        ConfigError: No case.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  one place where all that decides a patch comes together
         self,
-        cases: list[TrainingCase],
+        cases: Sequence[TrainingCase],
+        datasets: Sequence[int],
         size_XYZ: tuple[int, int, int],
         spacing_mm: float,
         augment: AugmentConfig,
+        sampling: SamplingConfig,
         seed: int,
-        class_share: float = 0.7,
+        lesion_N: NDArray[np.bool_] | None = None,
     ) -> None:
-        self.cases = cases
-        self.size_XYZ = size_XYZ
-        self.spacing_mm = spacing_mm
-        self.augment = augment
-        self.seed = seed
-        self.class_share = class_share
+        if not cases:
+            raise ConfigError("no scan to train on; check the splits and what the datasets annotate")
+        self.cases, self.size_XYZ, self.spacing_mm = cases, size_XYZ, spacing_mm
+        self.augment, self.sampling, self.seed = augment, sampling, seed
+        n_classes = len(cases[0].known_N)
+        self.lesion_N = np.zeros(n_classes, dtype=bool) if lesion_N is None else lesion_N
+        self._by_dataset = [[i for i, d in enumerate(datasets) if d == group] for group in sorted(set(datasets))]
+        self._dataset_of = list(datasets)
+        self._holders = {n: [i for i, case in enumerate(cases) if n in case.centers] for n in range(n_classes)}
+        self._holders = {n: holders for n, holders in self._holders.items() if holders}
 
-    def batch(self, step: int, n: int) -> PatchBatch:
-        """The `n` patches of a step."""
-        generator = torch.Generator().manual_seed((self.seed << 32) + step)
-        patches = [self._patch(generator) for _ in range(n)]
+    def batch(self, step: int, numbers: Iterable[int]) -> PatchBatch:
+        """Some of the patches of a step, counted from 0."""
+        patches = [self._patch(self._generator(step, number)) for number in numbers]
         hu, target, known = (torch.stack(parts) for parts in zip(*patches, strict=True))
         return PatchBatch(hu[:, None], target, known)
 
+    def _generator(self, step: int, number: int) -> torch.Generator:
+        # Neighbouring seeds of one generator are not independent; a hash of them is.
+        digest = hashlib.sha256(f"{self.seed} {step} {number}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
     def _patch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        case = self.cases[int(torch.randint(0, len(self.cases), (), generator=generator))]
-        warp = draw_warp(self.augment, generator, self._center(case, generator), self.size_XYZ, self.spacing_mm)
-        hu = warp_values(case.hu_XYZ, warp)
-        words = warp_labels(case.words_XYZ, warp)
-        if draw_chance(generator, self.augment.repaint):
-            n_values = int(case.structure_XYZ.max()) + 1
-            paintable = {v: span for v, span in case.paint_hu.items() if v < n_values}
-            offsets = draw_paint(generator, case.mean_hu, paintable, n_values)
-            hu = apply_paint(hu, warp_labels(case.structure_XYZ, warp), offsets)
+        case, drawn = self._case(generator)
+        center = self._center(case, drawn, generator)
+        zoom = case.traits.zoom
+        enlarged = draw_uniform(generator, zoom.low, zoom.high) if zoom and draw_chance(generator, zoom.chance) else 1.0
+        warp = draw_warp(self.augment, generator, center, self.size_XYZ, self.spacing_mm, enlarged)
+        box, local = _near(warp, case.hu_XYZ.shape)
+        hu = warp_values(_tensor(case.hu_XYZ, box).float(), local)
+        words = warp_labels(_tensor(case.words_WXYZ, (slice(None), *box)).to(torch.int64), local)
+        if case.traits.paint_hu and draw_chance(generator, self.augment.repaint):
+            structure = warp_labels(_tensor(case.structure_XYZ, box), local)
+            n_values = max(case.traits.paint_hu) + 1
+            offsets = draw_paint(generator, case.mean_hu, case.traits.paint_hu, n_values)
+            hu = apply_paint(hu, torch.where(structure < n_values, structure, 0), offsets)
         hu = degrade(hu, self.augment, generator)
         cut = draw_cut(self.augment, generator, self.size_XYZ)
         if cut is not None:
             hu[cut] = AIR_HU
-            words[cut] = 0
-        target = torch.stack([(words >> i) & 1 for i in range(len(case.known_N))]).bool()
-        return hu, target, case.known_N
+            words[(slice(None), *cut)] = 0
+        bits = [(words[i // BITS_PER_WORD] >> (i % BITS_PER_WORD)) & 1 for i in range(len(case.known_N))]
+        return hu, torch.stack(bits).bool(), torch.from_numpy(case.known_N)
 
-    def _center(self, case: TrainingCase, generator: torch.Generator) -> tuple[float, float, float]:
-        """Near a voxel of a class, or anywhere; moved so that little of the patch leaves the scan."""
-        if case.present and draw_chance(generator, self.class_share):
-            classes = sorted(case.present)
-            voxels = case.present[classes[int(torch.randint(0, len(classes), (), generator=generator))]]
-            at = voxels[int(torch.randint(0, len(voxels), (), generator=generator))].tolist()
+    def _case(self, generator: torch.Generator) -> tuple[TrainingCase, int | None]:
+        """A scan, and the class it was drawn for if there is one."""
+        if self.sampling.datasets == "balanced" and self._holders and draw_chance(generator, self.sampling.class_share):
+            drawn = _pick(sorted(self._holders), generator)
+            holders = self._holders[drawn]
+            dataset = _pick(sorted({self._dataset_of[i] for i in holders}), generator)
+            return self.cases[_pick([i for i in holders if self._dataset_of[i] == dataset], generator)], drawn
+        if self.sampling.datasets == "proportional":
+            return self.cases[_pick(range(len(self.cases)), generator)], None
+        return self.cases[_pick(_pick(self._by_dataset, generator), generator)], None
+
+    def _center(self, case: TrainingCase, drawn: int | None, generator: torch.Generator) -> tuple[float, float, float]:
+        """The middle of the patch in voxels, moved so that little of the patch leaves the scan."""
+        if drawn is not None:
+            at = _pick(case.centers[drawn], generator).tolist()
+        elif self.sampling.datasets == "balanced":
+            at = _anywhere(case, generator)
+        elif self.sampling.centers == "card":
+            at = self._by_card(case, generator)
+        elif case.centers and draw_chance(generator, self.sampling.class_share):
+            at = _pick(case.centers[_pick(sorted(case.centers), generator)], generator).tolist()
         else:
-            at = [draw_uniform(generator, 0, n) for n in case.hu_XYZ.shape]
+            at = _anywhere(case, generator)
         center = []
         for place, size, n in zip(at, self.size_XYZ, case.hu_XYZ.shape, strict=True):
-            shifted = place + draw_uniform(generator, -0.3, 0.3) * size
-            margin = 0.4 * size
-            center.append(min(max(shifted, margin), n - margin) if n > 2 * margin else n / 2)
+            shifted = place + draw_uniform(generator, -1, 1) * self.sampling.jitter * size
+            margin = _MARGIN * size
+            kept = min(max(shifted, margin), n - margin) if n > 2 * margin else n / 2
+            # On the voxel grid, so that a patch that is not warped is not blurred either.
+            center.append(round(kept - (size - 1) / 2) + (size - 1) / 2)
         return center[0], center[1], center[2]
+
+    def _by_card(self, case: TrainingCase, generator: torch.Generator) -> list[float]:
+        """A voxel of the background, the foreground, an organ or a lesion, in the shares of the card."""
+        shares = case.traits.sampling
+        inside = {
+            "foreground": list(case.centers),
+            "organ": [n for n in case.centers if not self.lesion_N[n]],
+            "lesion": [n for n in case.centers if self.lesion_N[n]],
+        }
+        weights = {kind: getattr(shares, kind) for kind, classes in inside.items() if classes}
+        if len(case.background):
+            weights["background"] = shares.background
+        if sum(weights.values()) <= 0:
+            return _anywhere(case, generator)
+        kind = list(weights)[_weighted(list(weights.values()), generator)]
+        if kind == "background":
+            return [float(v) for v in _pick(case.background, generator)]
+        classes = inside[kind]
+        drawn = classes[_weighted([float(case.count_N[n]) for n in classes], generator)]
+        return [float(v) for v in _pick(case.centers[drawn], generator)]
+
+
+def _pick(items: Any, generator: torch.Generator) -> Any:
+    return items[int(torch.randint(0, len(items), (), generator=generator))]
+
+
+def _weighted(weights: list[float], generator: torch.Generator) -> int:
+    return int(torch.multinomial(torch.tensor(weights, dtype=torch.float64), 1, generator=generator))
+
+
+def _anywhere(case: TrainingCase, generator: torch.Generator) -> list[float]:
+    return [draw_uniform(generator, 0, n) for n in case.hu_XYZ.shape]
+
+
+def _near(warp: Warp, shape: tuple[int, ...]) -> tuple[tuple[slice, slice, slice], Warp]:
+    """The box of the scan that a warp looks at, and the warp in voxels of that box.
+
+    Two voxels more than asked for, so that the box's own border is never taken for the scan's.
+    """
+    low = (warp.index_XYZ3.amin(dim=(0, 1, 2)).floor() - 2).long()
+    high = (warp.index_XYZ3.amax(dim=(0, 1, 2)).ceil() + 3).long()
+    start = [min(max(0, int(a)), n - 1) for a, n in zip(low, shape, strict=True)]
+    stop = [max(min(n, int(b)), s + 1) for b, n, s in zip(high, shape, start, strict=True)]
+    x, y, z = (slice(a, b) for a, b in zip(start, stop, strict=True))
+    return (x, y, z), Warp(warp.index_XYZ3 - torch.tensor(start, dtype=torch.float32))
+
+
+def _tensor(array: Sliceable, box: tuple[slice, ...]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array[box]))

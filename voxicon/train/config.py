@@ -1,0 +1,60 @@
+"""How the weights of a run are found."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from voxicon.train.augment import PRESETS, AugmentConfig
+from voxicon.train.patches import SamplingConfig
+
+
+class OptimizeConfig(BaseModel):
+    """How the weights are found. One step reads ``batch × accumulate × processes`` patches."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(gt=0)
+    batch: int = Field(1, gt=0)
+    """Patches computed together by one process."""
+    accumulate: int = Field(1, gt=0)
+    """Batches whose gradients make up one step; for large steps on small devices."""
+    patch: tuple[int, int, int] = (96, 96, 96)
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    warmup: int = Field(100, ge=0)
+    ema: float = Field(0.995, ge=0, lt=1)
+    """Weight of the past in the running average of the weights that is saved."""
+    clip: float = Field(5.0, gt=0)
+    precision: Literal["bf16", "fp32"] = "bf16"
+    recompute: bool = False
+    """Compute the backbone's inner maps again in the backward pass instead of keeping them: slower, far less memory."""
+    seed: int = 0
+    log_every: int = Field(20, gt=0)
+    save_every: int = Field(200, gt=0)
+    validate_every: int = Field(0, ge=0)
+    """Steps between validations on whole scans; 0 never validates."""
+    patience: int = Field(0, ge=0)
+    """Validations without a better mean Dice after which the run stops; 0 never stops early."""
+    sampling: SamplingConfig = SamplingConfig()
+    augment: AugmentConfig = PRESETS["paper"]
+    """``paper``, ``strong``, or ranges that differ from ``strong``."""
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _preset(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value not in PRESETS:
+            raise ValueError(f"no such preset; known: {', '.join(PRESETS)}, or a mapping of ranges")
+        return PRESETS[value]
+
+
+def learning_rate(config: OptimizeConfig, step: int) -> float:
+    """Linear warm-up, then a cosine down to zero at the last step."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

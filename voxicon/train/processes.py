@@ -1,0 +1,75 @@
+"""One process or many: started by ``torchrun``, sharing every step between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+
+from voxicon.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of how many processes this is. With one, everything here does nothing."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """True for the one process that writes files and speaks."""
+        return self.rank == 0
+
+    def total(self, value: float, device: torch.device) -> float:
+        """The sum of a number over all processes."""
+        if self.count == 1:
+            return value
+        summed = torch.tensor(value, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+        distributed.all_reduce(summed)
+        return float(summed)
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def share(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """The network, its gradients averaged over all processes after each backward pass."""
+        if self.count == 1:
+            return network
+        ids = [device.index] if device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+
+
+@contextmanager
+def processes(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
+    """Join the other processes of a ``torchrun``, and leave them at the end; alone without it.
+
+    Yields:
+        Who this process is, and its device: with several GPUs each process takes the one of its local rank.
+
+    Raises:
+        ConfigError: More processes than GPUs on this machine.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Processes(), device
+        return
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if device.type == "cuda":
+        if local >= torch.cuda.device_count():
+            raise ConfigError(
+                f"torchrun started process {local + 1} on this machine, which has {torch.cuda.device_count()} GPU(s); "
+                "start one process per GPU, or pass --device cpu"
+            )
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(distributed.get_rank(), distributed.get_world_size()), device
+    finally:
+        distributed.destroy_process_group()
