@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from voxicon.cli import classes, segment, train, weights
+from voxicon.cli import ablate, assembly, classes, evaluate, segment, train, weights
 from voxicon.errors import VoxiconError
 from voxicon.version import __version__
 
@@ -30,6 +30,9 @@ app = typer.Typer(
 app.command("segment")(segment.segment)
 app.command("classes")(classes.classes)
 app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("ablate")(ablate.ablate)
+app.add_typer(assembly.app, name="assembly")
 app.add_typer(weights.app, name="weights")
 
 
