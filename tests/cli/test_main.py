@@ -9,22 +9,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 from typer.main import get_command
 
 from tests.test_workflow import write_scan
-from tests.weights_on_disk import write_small_weights
+from tests.weights_on_disk import CLASSES, write_small_weights
 from voxicon.cli.main import app, main
 from voxicon.errors import UnknownClass
 
 OPTIONS = {
     "segment": {
-        "-i", "--input", "-o", "--output", "-c", "--classes", "--weights", "--device", "--cleanup", "--overwrite",
-        "--continue", "--preview", "--no-preview", "--json", "-q", "--quiet", "--debug", "--volume", "--use",
-        "--assume-orientation", "--spacing", "--hu-offset",
+        "-i", "--input", "-o", "--output", "-c", "--classes", "--probabilities", "--weights", "--device", "--cleanup",
+        "--overwrite", "--continue", "--preview", "--no-preview", "--json", "-q", "--quiet", "--debug", "--volume",
+        "--use", "--assume-orientation", "--spacing", "--hu-offset",
     },
-    "classes": {"--json"},
+    "classes": {"--weights", "--json", "--debug"},
     "train": {"--data", "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug"},
+    "evaluate": {
+        "--weights", "--predictions", "--data", "--split", "--choose-on", "-c", "--classes", "--tolerance-mm",
+        "--reader", "--against", "--submission", "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug",
+    },
     "weights get": {"--sha256", "--debug"},
     "weights convert": {"-o", "--output", "--overwrite", "--debug"},
     "weights info": {"--json", "--debug"},
@@ -99,12 +104,59 @@ def test_segment_end_to_end(run: Run, tmp_path: Path) -> None:
     assert skipped.stdout == ""
 
 
+def test_probabilities_on_request(run: Run, tmp_path: Path) -> None:
+    weights = write_small_weights(tmp_path / "w.safetensors")
+    scan = write_scan(tmp_path / "a.nii.gz")
+    base = ["segment", str(scan), "--weights", str(weights), "--no-preview", "-q"]
+
+    def made(out: str, *words: str) -> tuple[list[str], list[str]]:
+        done = run(*base, "-o", str(tmp_path / out), *words)
+        assert done.returncode == 0, done.stderr
+        folders = (tmp_path / out / "a" / name for name in ("segmentations", "probabilities"))
+        masks, maps = ([p.name.removesuffix(".nii.gz") for p in f.iterdir()] if f.is_dir() else [] for f in folders)
+        return sorted(masks), sorted(maps)
+
+    assert made("none", "-c", "liver") == (["liver"], [])
+    both = ["kidney_right", "spleen"]
+    assert made("named", "-c", "liver", "--probabilities", "1", "--probabilities", "right kidney") == (
+        ["kidney_right", "liver", "spleen"], both,
+    )  # fmt: skip
+    assert made("comma", "-c", "spleen, right kidney", "--probabilities", "spleen, right kidney") == (both, both)
+    assert made("all", "-c", "spleen,right kidney", "--probabilities", "all") == (both, both)
+    assert made("more", "-c", "spleen", "--probabilities", "all,right kidney") == (both, both)
+    # Without -c, all is everything the weights know.
+    assert made("every", "--probabilities", "all") == (sorted(CLASSES), sorted(CLASSES))
+    # What lacks probabilities is not complete; what has them is.
+    assert made("none", "-c", "liver", "--continue", "--probabilities", "all") == (["liver"], ["liver"])
+    again = run(*base[:-1], "-o", str(tmp_path / "none"), "-c", "liver", "--continue", "--probabilities", "liver")
+    assert "complete, left as it is" in again.stderr
+
+
+def test_probabilities_of_the_shipped_weights(run: Run, tmp_path: Path) -> None:
+    scan = write_scan(tmp_path / "a.nii.gz")
+    done = run("segment", str(scan), "-o", str(tmp_path), "-c", "liver", "--probabilities", "all", "--cleanup", "none")
+    assert done.returncode == 0, done.stderr
+    case = json.loads((tmp_path / "a" / "case.json").read_text())
+    assert case["weights"]["name"] == "starter"
+    assert case["probabilities"] == ["liver"]
+    read = {f: nib.load(tmp_path / "a" / f / "liver.nii.gz") for f in ("segmentations", "probabilities")}
+    probability, mask = read["probabilities"].get_fdata(), read["segmentations"].get_fdata() > 0
+    assert probability.shape == mask.shape == nib.load(scan).shape
+    assert probability.min() == 0
+    assert 0 < probability.max() <= 1
+    # The mask's own cut keeps its volume and lies near one half; far from it the two must agree.
+    assert not mask[probability < 0.1].any()
+    assert mask[probability > 0.9].all()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (["segment"], 2, "no scan given"),
         (["segment", "nowhere.nii.gz"], 2, "no such file"),
         (["segment", "{scan}", "-c", "livr"], 2, "did you mean liver"),
+        (["segment", "{scan}", "--probabilities", "livr"], 2, "did you mean liver"),
+        (["segment", "{scan}", "--probabilities", "aorta", "--weights", "{weights}"], 2, "not trained for aorta"),
         (["segment", "{scan}", "--overwrite", "--continue"], 2, "contradict"),
         (["segment", "{scan}", "--weights", "nowhere"], 2, "E-WEIGHTS"),
         (["segment", "{scan}", "--weights", "{scan}"], 2, "E-WEIGHTS"),
@@ -172,12 +224,6 @@ def test_a_bug_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert done.returncode == 1
     assert done.stderr.startswith("voxicon: internal error: ZeroDivisionError: a bug; ")
     assert done.stderr.count("\n") == 1
-
-
-def test_classes_lists_every_word_and_speaks_json(run: Run) -> None:
-    assert "kidney_left" in run("classes").stdout
-    entries = json.loads(run("classes", "--json").stdout)
-    assert [e["id"] for e in entries] == list(range(1, 33))
 
 
 def test_weights_info(run: Run, tmp_path: Path) -> None:

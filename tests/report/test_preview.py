@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from tests.phantoms import ORIENTATIONS, body, oriented, rotation
@@ -65,6 +67,36 @@ def test_the_picture_does_not_depend_on_how_the_scan_is_stored(
 def test_empty_masks_and_all_classes_are_drawn(names: tuple[str, ...]) -> None:
     volume = body((8.0, 8.0, 8.0))
     assert picture(volume, MaskSet.empty(names, volume.geometry)).shape == (840, 1320, 3)
+
+
+@pytest.mark.parametrize(("number", "points"), [(48, 6), (len(VOCABULARY), 4), (300, 2)])
+def test_names_and_volumes_of_a_legend_do_not_overlap(
+    number: int, points: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = body((8.0, 8.0, 8.0))
+    more = (
+        dataclasses.replace(VOCABULARY["liver"], id=1000 + i, name=f"part_{i}", original="", aliases=())
+        for i in range(max(0, number - len(VOCABULARY)))
+    )
+    vocabulary = VOCABULARY.extended(more)
+    # The longest names, each with a volume of some digits, are the worst case for the width.
+    names = sorted(vocabulary.names, key=lambda name: -len(vocabulary[name].display_name))[:number]
+    masks = MaskSet.from_masks(dict.fromkeys(names, np.ones(volume.hu.shape, dtype=bool)), volume.geometry)
+    drawn: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k)))
+    render_preview(volume, masks, vocabulary)
+    [figure] = drawn
+    legend = figure.axes[-1]
+    assert min(text.get_fontsize() for text in legend.texts) > points
+    boxes = np.array([text.get_window_extent().extents for text in legend.texts])
+    assert len(boxes) == 2 * number
+    # The box of a text is higher than its letters: most of it, round the middle, must be free.
+    middle, reach = (boxes[:, 1] + boxes[:, 3]) / 2, 0.35 * (boxes[:, 3] - boxes[:, 1])
+    low, high = np.c_[boxes[:, 0], middle - reach], np.c_[boxes[:, 2], middle + reach]
+    shared = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
+    overlaps = (shared > 0).all(axis=-1) & ~np.eye(len(boxes), dtype=bool)
+    assert [(legend.texts[i].get_text(), legend.texts[j].get_text()) for i, j in np.argwhere(overlaps)] == []
 
 
 def test_oblique_thin_and_airy_scans_are_drawn() -> None:
