@@ -27,8 +27,8 @@ import torch
 import yaml
 
 from voxicon.core.geometry import Geometry
-from voxicon.data.cases import read_case
 from voxicon.data.card import load_card
+from voxicon.data.cases import read_case
 from voxicon.data.layout import find_dataset
 from voxicon.io.atomic import write_text
 from voxicon.io.nifti import write_labels, write_volume
@@ -132,7 +132,9 @@ def main() -> None:
     if not (out / "test" / "chest_abdomen_ct.nii.gz").is_file():
         make_patients(options.data, out)
     write_card(out / "test.yaml", "test", ORGANS)
-    write_text(out / "judge.yaml", yaml.safe_dump({"name": "judge", "datasets": [{"card": "test.yaml", "folder": "test"}]}))
+    write_text(
+        out / "judge.yaml", yaml.safe_dump({"name": "judge", "datasets": [{"card": "test.yaml", "folder": "test"}]})
+    )
     scores = {}
     for run in ("partial", "background", "full"):
         folder = out / f"{run}-{options.seed}"

@@ -58,7 +58,11 @@ def test_all_datasets_of_the_issue_are_there(checked: tuple[assembly.Assembly, P
     assert "<html" in (out / "report.html").read_text()
     table = json.loads((out / "summary.json").read_text())["counts"]
     assert {"lits", "msd_liver", "kits23"} & set(table["liver"]) == {"lits", "msd_liver"}
-    assert table["kidney_tumor"]["kits23"] == {"annotated": 2, "present": 1, "training": table["kidney_tumor"]["kits23"]["training"]}
+    assert table["kidney_tumor"]["kits23"] == {
+        "annotated": 2,
+        "present": 1,
+        "training": table["kidney_tumor"]["kits23"]["training"],
+    }
 
 
 def test_all_datasets_train_as_one(checked: tuple[assembly.Assembly, Path], tmp_path: Path) -> None:
@@ -117,7 +121,9 @@ def test_a_scan_in_two_datasets_never_trains_and_tests(datasets: Path, tmp_path:
         nib.save(nib.Nifti1Image(np.asarray(original.dataobj), np.diag([2.0, 2.0, 2.0, 1.0])), labels)
     for seed in range(3):
         options = assembly.SplitOptions(seed=seed, test_fraction=0.25, val_fraction=0.25)
-        found = assembly.check(assembly.gather([str(tmp_path / "lits"), str(tmp_path / "msd")]), tmp_path / "out", options)
+        found = assembly.check(
+            assembly.gather([str(tmp_path / "lits"), str(tmp_path / "msd")]), tmp_path / "out", options
+        )
         split = {row.id: row.split for row in found.rows}
         assert sorted(found.matches) == [(f"lits/{n}", f"msd_liver/liver_{n}") for n in range(4)]
         assert all(split[a] == split[b] for a, b in found.matches)

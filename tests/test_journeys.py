@@ -13,7 +13,7 @@ from voxicon.core.volume import Volume
 from voxicon.data.card import load_card
 from voxicon.data.cases import read_case
 from voxicon.data.layout import find_dataset
-from voxicon.io.nifti import read_labels, read_volume
+from voxicon.io.nifti import read_volume
 from voxicon.model.checkpoint import load_checkpoint
 from voxicon.result import Result
 from voxicon.segmenter import Segmenter, load

@@ -1,4 +1,4 @@
-"""Many partly labeled datasets looked over as one: what is there, what is wrong, what is twice, who trains and who tests.
+"""Many partly labeled datasets looked over as one: what is there, what is wrong, what is twice, who trains, who tests.
 
 ``voxicon assembly check`` reads every scan once and leaves a folder from which training can start:
 ``assembly.yaml`` (a recipe), ``manifest.csv`` (split, fold and checksum of every scan), ``checks.jsonl``
@@ -98,7 +98,9 @@ def _listed(path: Path) -> list[Dataset]:
         values = yaml.safe_load(path.read_text(encoding="utf8"))
         entries = [(str(entry["card"]), Path(entry.get("folder", "."))) for entry in values["datasets"]]
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: names no datasets ({error}); expected a list 'datasets' of card and folder") from error
+        raise ConfigError(
+            f"{path}: names no datasets ({error}); expected a list 'datasets' of card and folder"
+        ) from error
     base = path.parent
     own = [(str(base / c) if c.endswith((".yaml", ".yml")) else c, base / f) for c, f in entries]
     return [find_dataset(load_card(card), folder, card) for card, folder in own]
@@ -107,7 +109,7 @@ def _listed(path: Path) -> list[Dataset]:
 def check(
     datasets: Sequence[Dataset],
     folder: Path,
-    options: SplitOptions = SplitOptions(),  # noqa: B008  frozen
+    options: SplitOptions = SplitOptions(),
     told: Told = lambda what, done, total: None,
 ) -> Assembly:
     """Read every scan, find copies, make splits. What an earlier check into `folder` has read is not read again.

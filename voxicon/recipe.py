@@ -117,9 +117,7 @@ def load_recipe(path: Path, changes: Iterable[str] = (), preset: str | None = No
     return make_recipe(values, str(path), changes, preset)
 
 
-def make_recipe(
-    values: Mapping[str, Any], name: str, changes: Iterable[str] = (), preset: str | None = None
-) -> Recipe:
+def make_recipe(values: Mapping[str, Any], name: str, changes: Iterable[str] = (), preset: str | None = None) -> Recipe:
     """A recipe from plain values; `name` stands for the file in messages.
 
     Raises:

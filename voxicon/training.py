@@ -221,7 +221,9 @@ def _prepare(
 
 def _maker(plan: Plan, case: Case, hashes: ContentHashes) -> tuple[str, Callable[[], TrainingCase]]:
     recipe, spacing = plan.recipe, plan.preparation.spacing_mm[0]
-    card = case.card.model_dump(mode="json", include={"raw", "annotates", "sampling", "zoom", "repaint_hu", "label_axes"})
+    card = case.card.model_dump(
+        mode="json", include={"raw", "annotates", "sampling", "zoom", "repaint_hu", "label_axes"}
+    )
     key = entry_key(
         {
             "image": hashes.of(case.image),

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.data.test_card import GOOD
 from voxicon.data.card import card_ids, load_card, parse_card
 from voxicon.data.cases import read_case
 from voxicon.data.example import case_id, make_scan, write_example
 from voxicon.data.harmonise import to_raw
 from voxicon.data.layout import find_dataset, recognize
 from voxicon.errors import CardError, ConfigError
-from tests.data.test_card import GOOD
 
 
 @pytest.mark.parametrize("name", card_ids())
@@ -33,7 +33,9 @@ def test_a_card_finds_reads_and_recognizes_its_own_layout(name: str, tmp_path: P
         assert volume.hu.min() >= -1024
         if annotation.raw is not None and case.annotates == set(card.annotates):
             used = {s for labels in card.annotates.values() for s in labels.union}
-            expected = np.where(np.isin(annotation.raw, [v for v, s in card.raw.items() if s in used]), annotation.raw, 0)
+            expected = np.where(
+                np.isin(annotation.raw, [v for v, s in card.raw.items() if s in used]), annotation.raw, 0
+            )
             found = to_raw(targets.masks, card)
             assert ((found > 0) == (expected > 0)).all()
 

@@ -13,7 +13,8 @@ import typer
 def ablate(
     grid: Annotated[Path, typer.Argument(metavar="GRID", help="A YAML file, such as recipes/ablations/text.yaml.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Folder the datasets' folders are relative to; the recipe's by default.")
+        Path | None,
+        typer.Option("--data", help="Folder the datasets' folders are relative to; the recipe's by default."),
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--output", help="A folder per variant is made in it.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",

@@ -18,7 +18,9 @@ def check(
         typer.Argument(metavar="FOLDER...", help="Dataset folders, CARD=FOLDER pairs, or an assembly.yaml."),
     ],
     out: Annotated[Path, typer.Option("-o", "--output", help="Where the assembly is written.")] = Path("assembly"),
-    name: Annotated[str | None, typer.Option(help="Name of the weights to be trained; the folder's by default.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the weights to be trained; the folder's by default.")
+    ] = None,
     preset: Annotated[str, typer.Option(help="paper (large GPUs) or laptop (CPU).")] = "paper",
     seed: Annotated[int, typer.Option(help="Deals scans without an official split.")] = 0,
     val: Annotated[float, typer.Option(help="Share of such scans for validation.")] = 0.1,

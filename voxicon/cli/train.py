@@ -12,10 +12,12 @@ import typer
 
 def train(
     recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="A YAML file, such as the assembly.yaml of 'voxicon assembly check'.")
+        Path,
+        typer.Argument(metavar="RECIPE", help="A YAML file, such as the assembly.yaml of 'voxicon assembly check'."),
     ],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Folder the datasets' folders are relative to; the recipe's by default.")
+        Path | None,
+        typer.Option("--data", help="Folder the datasets' folders are relative to; the recipe's by default."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="Run folder; an earlier run in it goes on.")
@@ -65,4 +67,6 @@ def train(
         typer.echo(f"weights: {path}", err=True)
         if trainer.best:
             best = trainer.best
-            typer.echo(f"best:    {folder / 'best.safetensors'} (step {best['step']}, mean Dice {best['dice']:.3f})", err=True)
+            typer.echo(
+                f"best:    {folder / 'best.safetensors'} (step {best['step']}, mean Dice {best['dice']:.3f})", err=True
+            )

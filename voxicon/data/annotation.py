@@ -21,6 +21,8 @@ from voxicon.io.nifti import read_labels
 NEAR_ENOUGH_VOXELS = 0.1
 """Labels whose header differs by less are laid on the scan's grid: public datasets round their headers."""
 
+_MOST_VALUES = 1 << 16
+
 Mask = NDArray[np.bool_]
 
 
@@ -42,8 +44,7 @@ class Annotation:
         """Voxels of any of some structures; empty where a structure has no file."""
         wanted = set(structures)
         if self.raw is not None:
-            found: Mask = np.isin(self.raw, [value for value, name in card.raw.items() if name in wanted])
-            return found
+            return _one_of(self.raw, [value for value, name in card.raw.items() if name in wanted])
         union = np.zeros(self.geometry.shape, dtype=bool)
         for name in wanted & set(self.masks or {}):
             union |= (self.masks or {})[name]()
@@ -58,6 +59,18 @@ class Annotation:
             if name in (self.masks or {}):
                 values[(self.masks or {})[name]()] = value
         return values
+
+
+def _one_of(raw: NDArray[np.integer[Any]], values: list[int]) -> Mask:
+    """Voxels that hold one of some values."""
+    low, high = int(raw.min()), int(raw.max())
+    if low < 0 or high > _MOST_VALUES:
+        return np.isin(raw, values)
+    # Many times faster than a search: one look into a table for each voxel.
+    table = np.zeros(high + 1, dtype=bool)
+    table[[value for value in values if 0 <= value <= high]] = True
+    found: Mask = table[raw]
+    return found
 
 
 def read_annotation(case: Case, volume: Volume) -> Annotation:

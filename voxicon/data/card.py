@@ -215,7 +215,14 @@ def define_concepts(entries: Mapping[str, Mapping[str, Any]]) -> tuple[Concept, 
     concepts = []
     for number, (name, entry) in enumerate(entries.items(), start=first):
         color = [round(128 + 100 * math.sin(number * 2.4 + phase)) for phase in (0, 2, 4)]
-        values = {"snomed": ["", name], "color": color, "cleanup": {"rule": "none"}, **entry, "id": number, "name": name}
+        values = {
+            "snomed": ["", name],
+            "color": color,
+            "cleanup": {"rule": "none"},
+            **entry,
+            "id": number,
+            "name": name,
+        }
         try:
             concepts.append(Concept.from_dict(values))
         except (TypeError, KeyError) as error:

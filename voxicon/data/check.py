@@ -79,7 +79,9 @@ class CaseReport:
             if values.pop("version") != VERSION:
                 return None
             print_ = values.pop("fingerprint")
-            lists: dict[str, Any] = {key: tuple(values.pop(key)) for key in ("warnings", "shape", "spacing_mm", "hu_range")}
+            lists: dict[str, Any] = {
+                key: tuple(values.pop(key)) for key in ("warnings", "shape", "spacing_mm", "hu_range")
+            }
             return cls(**values, **lists, fingerprint=Fingerprint.from_dict(print_) if print_ else None)
         except (ValueError, TypeError, KeyError, AttributeError, VoxiconError):
             return None

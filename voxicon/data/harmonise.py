@@ -93,7 +93,7 @@ def to_raw(masks: MaskSet, card: DatasetCard) -> NDArray[np.int16]:
     value_of = {structure: value for value, structure in card.raw.items()}
     for structures in sorted(tellers, key=lambda s: (-len(s), sorted(s))):
         own = [s for s in structures if not any(s in other and len(other) < len(structures) for other in tellers)]
-        stands = min((value_of[s] for s in own or structures))
+        stands = min(value_of[s] for s in own or structures)
         for name in tellers[structures]:
             values[masks[name]] = stands
     return values

@@ -69,7 +69,9 @@ def read_manifest(path: Path) -> dict[str, ManifestRow]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); make it with 'voxicon assembly check'") from error
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); make it with 'voxicon assembly check'"
+        ) from error
     reader = csv.DictReader(io.StringIO(text))
     missing = {"id", "split"} - set(reader.fieldnames or ())
     if missing:

