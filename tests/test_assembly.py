@@ -16,9 +16,13 @@ from voxicon.data.card import card_ids, load_card
 from voxicon.data.example import write_example
 from voxicon.data.manifest import read_manifest
 from voxicon.errors import CardError, ConfigError
+from voxicon.evaluation import save
+from voxicon.prediction import ByWeights
 from voxicon.recipe import load_recipe
+from voxicon.segmenter import load
+from voxicon.study import StudyConfig, prepare_study, run_study
 from voxicon.train.loop import Trainer
-from voxicon.training import build_trainer, plan_training
+from voxicon.training import Plan, build_trainer, plan_training
 
 TINY = (
     "network={backbone: compact, options: {channels: [16, 16]}}", "text.encoder=onehot", "text.center=false",
@@ -65,15 +69,38 @@ def test_all_datasets_of_the_issue_are_there(checked: tuple[assembly.Assembly, P
     }
 
 
-def test_all_datasets_train_as_one(checked: tuple[assembly.Assembly, Path], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(checked: tuple[assembly.Assembly, Path]) -> tuple[Plan, Path]:
+    """Two steps on all datasets at once."""
     _, out = checked
     plan = plan_training(load_recipe(out / "assembly.yaml", TINY), out)
+    run = out.parent / "run"
+    build_trainer(plan, run, torch.device("cpu")).run()
+    return plan, run
+
+
+def test_all_datasets_train_as_one(trained: tuple[Plan, Path]) -> None:
+    plan, run = trained
     assert len(plan.classes) > 120
-    trainer = build_trainer(plan, tmp_path / "run", torch.device("cpu"))
-    assert trainer.run().is_file()
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["mean_dice"] >= 0
-    assert (tmp_path / "run" / "best.safetensors").is_file()
+    assert (run / "best.safetensors").is_file()
+
+
+def test_all_datasets_are_judged_only_on_what_they_annotate(trained: tuple[Plan, Path], tmp_path: Path) -> None:
+    plan, run = trained
+    base = run.parent / "assembly"
+    weights = ByWeights(load(run / "weights.safetensors", device="cpu"), tmp_path / "predictions")
+    study = prepare_study(plan, base, weights, StudyConfig())
+    run_study(study)
+    assert study.failed == {}
+    judged = {row.id for row in study.rows}
+    assert judged == {case.id for case in plan.test}
+    annotated = {case.id: case.annotates for case in plan.test}
+    assert all(row.name in annotated[row.id] for row in study.rows)
+    found = save(study, tmp_path, "test")
+    assert len(found["classes"]) > 100
+    assert "<html" in (tmp_path / "report.html").read_text()
 
 
 def test_a_check_goes_on_where_it_stopped(datasets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
