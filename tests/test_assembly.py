@@ -17,12 +17,13 @@ from voxicon.data.example import write_example
 from voxicon.data.manifest import read_manifest
 from voxicon.errors import CardError, ConfigError
 from voxicon.evaluation import save
+from voxicon.plan import Plan, plan_training
 from voxicon.prediction import ByWeights
 from voxicon.recipe import load_recipe
 from voxicon.segmenter import load
 from voxicon.study import StudyConfig, prepare_study, run_study
 from voxicon.train.loop import Trainer
-from voxicon.training import Plan, build_trainer, plan_training
+from voxicon.training import build_trainer
 
 TINY = (
     "network={backbone: compact, options: {channels: [16, 16]}}", "text.encoder=onehot", "text.center=false",

@@ -1,99 +1,150 @@
-"""A recipe: from YAML to weights that segment, and one line for everything that does not fit."""
+"""Recipes: what differs from a preset, in YAML and on the command line, and one line for what does not fit."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import nibabel as nib
-import numpy as np
 import pytest
-import torch
 import yaml
 
-from tests.data.test_card import GOOD
-from voxicon.errors import CardError, ConfigError
-from voxicon.model.checkpoint import read_metadata
-from voxicon.recipe import build_trainer, load_recipe
-from voxicon.segmenter import load
+from tests.train.phantoms import recipe_values, write_recipe
+from voxicon.data.card import load_card
+from voxicon.errors import ConfigError
+from voxicon.model.network import NetworkConfig, build_network
+from voxicon.prep.pipeline import PreparationConfig
+from voxicon.recipe import PRESETS, Recipe, load_recipe, make_recipe
+from voxicon.segmenter import inference_config
+from voxicon.train.augment import PAPER, AugmentConfig
+from voxicon.train.patches import SamplingConfig
 
-CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A folder with one scan, its label map and a card for it."""
-    affine = np.diag([-4.0, 4.0, 4.0, 1.0])
-    labels = np.zeros((24, 24, 24), dtype=np.int16)
-    labels[4:20, 5:19, 4:20] = 1
-    labels[8:14, 9:15, 8:14] = 2
-    noise = np.random.default_rng(0).normal(0, 10, labels.shape)
-    hu = np.choose(labels, [-60, 60, 170]) + noise
-    hu[:2] = -1000
-    nib.save(nib.Nifti1Image(hu.astype(np.int16), affine), tmp_path / "ct.nii.gz")
-    nib.save(nib.Nifti1Image(labels, affine), tmp_path / "labels.nii.gz")
-    (tmp_path / "card.yaml").write_text(GOOD)
-    return tmp_path
+STARTER = Path(__file__).parent.parent / "recipes" / "starter.yaml"
+LEAST: dict[str, Any] = {"name": "mine", "datasets": [{"card": "lits"}]}
 
 
-def write_recipe(folder: Path, **changes: object) -> Path:
-    values: dict[str, object] = {
-        "name": "tiny",
-        "cards": [str(folder / "card.yaml")],
-        "network": {"backbone": "compact", "options": {"channels": [16, 16]}},
-        "text": {"encoder": "onehot", "center": False},
-        "preparation": {"spacing_mm": [4, 4, 4], "window_hu": [-250, 350]},
-        "inference": {"window": [16, 16, 16]},
-        "optimize": {"steps": 3, "patch": [16, 16, 16], "save_every": 2},
-        "repaint_hu": {"liver": [0, 100]},
-        "card": {"license": "Apache-2.0"},
-        **changes,
-    }
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
+def made(*changes: str, preset: str | None = None, **fields: Any) -> Recipe:
+    return make_recipe({**LEAST, **fields}, "mine.yaml", changes, preset)
 
 
-def test_from_recipe_to_masks(data: Path) -> None:
-    trainer = build_trainer(load_recipe(write_recipe(data)), data, data / "run", CPU)
-    weights = trainer.run()
-    card = read_metadata(weights).card
-    assert card["steps"] == 3
-    assert card["recipe"]["optimize"]["patch"] == [16, 16, 16]
-    assert card["data"][0]["dataset"] == "example"
-    assert len(card["data"][0]["image_sha256"]) == 64
-    segmenter = load(weights, device="cpu")
-    assert segmenter.classes == ("liver", "liver_tumor")
-    assert segmenter.segment(data / "ct.nii.gz").masks.geometry.shape == (24, 24, 24)
+# --- presets ----------------------------------------------------------------------------------------------------
 
 
-def test_finished_runs_are_not_trained_again_but_get_their_card_anew(data: Path) -> None:
-    first = build_trainer(load_recipe(write_recipe(data)), data, data / "run", CPU)
-    first.run()
-    again = build_trainer(load_recipe(write_recipe(data, card={"license": "MIT"})), data, data / "run", CPU)
-    assert again.step == 3
-    weights = again.run()
-    assert read_metadata(weights).card["license"] == "MIT"
-    assert all(torch.equal(a, b) for a, b in zip(first.averaged.parameters(), again.averaged.parameters(), strict=True))
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_a_whole_training(preset: str) -> None:
+    recipe = made(preset=preset)
+    PreparationConfig.from_dict(recipe.preparation)
+    inference_config(recipe.inference.model_dump())
+    if recipe.network.backbone == "compact":
+        shape = NetworkConfig(backbone="compact", classes=("a",), embedding_size=4, options=recipe.network.options)
+        multiple = build_network(shape).size_multiple
+    else:
+        multiple = 32
+    assert all(n % multiple == 0 for n in (*recipe.optimize.patch, *recipe.inference.window))
+    assert recipe.optimize.patch == recipe.inference.window, "the network is judged on what it was trained on"
+    assert recipe.optimize.validate_every > 0
 
 
-def test_classes_can_be_chosen(data: Path) -> None:
-    recipe = load_recipe(write_recipe(data, classes=["liver_tumor"]))
-    assert build_trainer(recipe, data, data / "run", CPU).network.classes == ("liver_tumor",)
+def test_the_paper_is_the_default() -> None:
+    recipe = made()
+    assert recipe == made(preset="paper")
+    assert (recipe.network.backbone, recipe.optimize.patch) == ("swin_unetr", (96, 96, 96))
+    assert recipe.preparation["spacing_mm"] == [1.5, 1.5, 1.5]
+    assert recipe.preparation["window_hu"] == [-175, 250]
+    assert recipe.preparation["antialias"] is False
+    assert (recipe.optimize.learning_rate, recipe.optimize.weight_decay) == (1e-4, 1e-5)
+    assert recipe.optimize.augment == PAPER
+    assert recipe.optimize.sampling == SamplingConfig(datasets="uniform", centers="card", jitter=0)
+    assert recipe.missing == "unknown"
+
+
+def test_a_preset_by_file_or_by_option() -> None:
+    assert made(preset="laptop") == make_recipe({**LEAST, "preset": "laptop"}, "mine.yaml")
+    assert make_recipe({**LEAST, "preset": "paper"}, "mine.yaml", preset="laptop") == made(preset="laptop")
+    with pytest.raises(ConfigError, match=r"mine.yaml: no preset 'mainframe'; known: paper, laptop"):
+        make_recipe({**LEAST, "preset": "mainframe"}, "mine.yaml")
+
+
+# --- layers -----------------------------------------------------------------------------------------------------
+
+
+def test_the_file_goes_over_the_preset_and_options_go_over_the_file() -> None:
+    recipe = made("optimize.steps=7", "optimize.sampling.jitter=0.1", optimize={"steps": 5, "batch": 3})
+    assert (recipe.optimize.steps, recipe.optimize.batch, recipe.optimize.warmup) == (7, 3, 5000)
+    assert recipe.optimize.sampling == SamplingConfig(datasets="uniform", centers="card", jitter=0.1)
+    assert made("optimize.steps=7", "optimize.steps=8").optimize.steps == 8
+
+
+def test_values_of_options_are_yaml() -> None:
+    recipe = made("optimize.patch=[64, 64, 32]", "classes=[liver, spleen]", "missing=background", "text.center=false")
+    assert recipe.optimize.patch == (64, 64, 32)
+    assert recipe.classes == ("liver", "spleen")
+    assert recipe.missing == "background"
+    assert recipe.text.center is False
+
+
+def test_another_backbone_does_not_inherit_options() -> None:
+    assert "channels" in made(preset="laptop").network.options
+    assert made("network.backbone=unet", preset="laptop").network.options == {}
+    assert made(preset="laptop", network={"backbone": "unet"}).network.options == {}
+    own = made(preset="laptop", network={"backbone": "swin_unetr", "options": {"feature_size": 24}})
+    assert own.network.options == {"feature_size": 24}
+    # The same backbone does, field by field.
+    assert (
+        made("network.controller=per_class", preset="laptop").network.options == made(preset="laptop").network.options
+    )
+
+
+def test_one_range_of_an_augmentation_can_be_changed() -> None:
+    assert made("optimize.augment.noise_hu=5").optimize.augment == PAPER.model_copy(update={"noise_hu": 5.0})
+    strong = made("optimize.augment.noise_hu=5", preset="laptop").optimize.augment
+    assert strong == AugmentConfig(noise_hu=5)
+    named = made("optimize.augment=strong", "optimize.augment.cut=0", optimize={"augment": {"noise_hu": 5}})
+    assert named.optimize.augment == AugmentConfig(cut=0)
+    assert made("optimize.augment=paper", preset="laptop").optimize.augment == PAPER
+
+
+def test_what_is_recorded_reads_back() -> None:
+    recipe = made("optimize.augment.noise_hu=5", repaint_hu={"liver": [0, 100]}, card={"license": "MIT"})
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"optimize": {"steps": 0}}, "optimize.steps"),
-        ({"optimize": {"steps": 3, "speed": 9}}, "optimize.speed"),
+        ({"optimize": {"speed": 9}}, "optimize.speed"),
+        ({"optimize": {"augment": "weak"}}, "optimize.augment: no such preset"),
+        ({"optimize": {"patience": 3, "validate_every": 0}}, "optimize: patience counts validations"),
         ({"colour": "red"}, "colour"),
-        ({"cards": []}, "cards"),
+        ({"datasets": []}, "datasets"),
+        ({"datasets": [{"folder": "x"}]}, "datasets.0.card: Field required"),
         ({"inference": {"window": [16, 16]}}, "inference.window"),
+        ({"missing": "negative"}, "missing"),
+        ({"name": "a/b"}, "name"),
+        ({"fold": 1}, "recipe: fold needs a manifest"),
+        ({"fold": -1, "manifest": "m.csv"}, "fold"),
+        ({"network": {"controller": "one"}}, "network.controller"),
     ],
 )
-def test_wrong_fields_are_named(data: Path, changes: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        load_recipe(write_recipe(data, **changes))
+def test_wrong_fields_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match="recipe.yaml: " + message):
+        load_recipe(write_recipe(tmp_path, "livers", **changes))
+
+
+@pytest.mark.parametrize("change", ["optimize.steps", "=5", "optimize..steps=5", ".steps=5"])
+def test_options_that_are_no_field_are_refused(change: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected FIELD=VALUE, such as optimize\.steps=500"):
+        made(change)
+
+
+def test_options_that_are_wrong_are_refused() -> None:
+    with pytest.raises(ConfigError, match="the value is not valid YAML"):
+        made("optimize.patch=[1, 2")
+    with pytest.raises(ConfigError, match=r"optimize\.stepz: Extra inputs"):
+        made("optimize.stepz=5")
 
 
 def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
@@ -102,28 +153,46 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_recipe(tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(ConfigError, match="a recipe is a mapping of fields, found list"):
+        load_recipe(tmp_path / "list.yaml")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"classes": ["spleen"]}, "no card annotates spleen"),
-        ({"preparation": {"spacing_mm": [4, 4, 5], "window_hu": [0, 1]}}, "one spacing for all axes"),
-    ],
-)
-def test_what_does_not_fit_is_refused_before_training(data: Path, changes: dict[str, object], message: str) -> None:
-    recipe = load_recipe(write_recipe(data, **changes))
-    with pytest.raises(ConfigError, match=message):
-        build_trainer(recipe, data, data / "run", CPU)
+# --- the recipe that ships --------------------------------------------------------------------------------------
 
 
-def test_missing_data_is_refused_before_training(data: Path) -> None:
-    recipe = load_recipe(write_recipe(data))
-    (data / "labels.nii.gz").unlink()
-    with pytest.raises(CardError, match=r"labels.nii.gz is missing"):
-        build_trainer(recipe, data, data / "run", CPU)
+def test_the_starter_recipe_means_what_it_meant() -> None:
+    recipe = load_recipe(STARTER)
+    assert [dataset.card for dataset in recipe.datasets] == ["chest_abdomen", "abdomen_pelvis"]
+    assert all(load_card(dataset.card) for dataset in recipe.datasets)
+    assert recipe.classes is None
+    assert (recipe.missing, recipe.manifest, recipe.fold) == ("unknown", None, None)
+    optimize = recipe.optimize
+    # What the first starter weights were made with, defaults of that time included.
+    assert optimize.model_dump(exclude={"augment", "sampling"}) == {
+        "steps": 3000, "batch": 1, "accumulate": 1, "patch": (96, 80, 80), "learning_rate": 0.002, "weight_decay": 0.01,
+        "warmup": 200, "ema": 0.997, "clip": 5.0, "precision": "bf16", "recompute": False, "seed": 20261121,
+        "log_every": 20, "save_every": 200, "validate_every": 0, "patience": 0,
+    }  # fmt: skip
+    assert optimize.sampling == SamplingConfig(datasets="proportional", centers="classes", class_share=0.7, jitter=0.3)
+    assert optimize.augment == AugmentConfig(
+        rotate_degrees=15, scale=1.2, elastic_mm=9, elastic_cell_mm=60, repaint=0.7, noise_hu=30, blur_voxels=0.8,
+        thick_slices=0.25, contrast=1.15, brightness_hu=15, brightness=1, quarter_turns=0, cut=0.2,
+    )  # fmt: skip
+    assert recipe.network.model_dump() == {
+        "backbone": "compact", "options": {"channels": [16, 32, 64, 128, 192]}, "controller": "shared",
+    }  # fmt: skip
+    assert recipe.text.model_dump() == {"encoder": "minilm", "template": "V1", "center": True}
+    assert recipe.preparation == {
+        "spacing_mm": [3, 3, 3], "window_hu": [-1000, 400], "antialias": True, "crop": "body",
+    }  # fmt: skip
+    assert recipe.inference.model_dump() == {
+        "window": (96, 80, 80), "overlap": 0.5, "threshold": 0.5, "padding": "edge",
+    }  # fmt: skip
+    assert recipe.repaint_hu["aorta"] == (25, 420)
+    assert len(recipe.repaint_hu) == 28
 
 
-def test_the_recipe_that_ships_is_sound() -> None:
-    recipe = load_recipe(Path(__file__).parent.parent / "recipes" / "starter.yaml")
-    assert recipe.cards == ("chest_abdomen", "abdomen_pelvis")
+def test_phantom_recipes_are_recipes() -> None:
+    values = yaml.safe_load(yaml.safe_dump(recipe_values("livers", optimize={"steps": 9})))
+    assert make_recipe(values, "x").optimize.steps == 9

@@ -10,11 +10,11 @@ from tests.assemblies import TINY, write_assembly, write_predictions
 from voxicon.data.manifest import ManifestRow, write_manifest
 from voxicon.errors import ConfigError, OutputError
 from voxicon.evaluation import save, summary, with_cases
+from voxicon.plan import plan_training
 from voxicon.prediction import ByWeights, FromFolder
 from voxicon.recipe import load_recipe
 from voxicon.segmenter import load
 from voxicon.study import StudyConfig, prepare_study, run_study, scans_of
-from voxicon.training import plan_training
 
 
 def test_copies_of_one_scan_are_one_patient(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voxicon.errors import ConfigError
 from voxicon.io.atomic import write_text
+from voxicon.plan import plan_training
 from voxicon.recipe import Recipe, load_recipe
-from voxicon.training import build_trainer, plan_training
+from voxicon.training import build_trainer
 
 Told = Callable[[str, int, int], None]
 

@@ -25,7 +25,7 @@ from voxicon.data.manifest import ManifestRow, write_manifest
 from voxicon.data.splits import Scan, Splits, join, make_splits, scan_groups
 from voxicon.errors import ConfigError
 from voxicon.io.atomic import write_text
-from voxicon.training import extended_vocabulary
+from voxicon.plan import extended_vocabulary
 
 Told = Callable[[str, int, int], None]
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from voxicon.errors import ConfigError
+from voxicon.train import augment
 from voxicon.train.config import OptimizeConfig
 
 PRESETS = ("paper", "laptop")
@@ -67,7 +68,8 @@ class Recipe(_Section):
         datasets: What to learn from.
         manifest: CSV with split and fold of every scan, made by ``voxicon assembly check``; relative to the recipe's
             file. Without it the cards' official splits hold, and all other scans are for training.
-        fold: Validate on this fold and train on all others that are not for testing; by split when left out.
+        fold: Validate on this fold of the manifest and train on all others that are not for testing; by split when
+            left out.
         classes: Canonical names to learn; all that the cards annotate when left out.
         missing: What an unannotated class means: ``unknown`` (the right answer), or ``background``, the usual
             mistake, which is here to be compared with.
@@ -93,6 +95,12 @@ class Recipe(_Section):
     optimize: OptimizeConfig
     repaint_hu: Mapping[str, tuple[float, float]] = {}
     card: Mapping[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Recipe:
+        if self.fold is not None and self.manifest is None:
+            raise ValueError("fold needs a manifest, which says what fold every scan is in")
+        return self
 
 
 def load_recipe(path: Path, changes: Iterable[str] = (), preset: str | None = None) -> Recipe:
@@ -125,15 +133,15 @@ def make_recipe(values: Mapping[str, Any], name: str, changes: Iterable[str] = (
     """
     own = dict(values)
     stated = own.pop("preset", "paper")
-    merged = _merge(_preset(preset or stated, name), own)
-    for change in changes:
-        merged = _merge(merged, _nested(change))
+    merged = _spelled_out(_preset(preset or stated, name))
+    for layer in (own, *map(_nested, changes)):
+        merged = _merge(merged, _spelled_out(layer))
     try:
         return Recipe.model_validate(merged)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise ConfigError(f"{name}: {field}: {first['msg']}") from error
+        raise ConfigError(f"{name}: {field}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _preset(name: str, place: str) -> dict[str, Any]:
@@ -142,6 +150,15 @@ def _preset(name: str, place: str) -> dict[str, Any]:
     text = resources.files("voxicon").joinpath("presets", f"{name}.yaml").read_text(encoding="utf8")
     values: dict[str, Any] = yaml.safe_load(text)
     return values
+
+
+def _spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with the ranges of a named augmentation in place of its name, so that a layer above can change one."""
+    optimize = values.get("optimize")
+    named = optimize.get("augment") if isinstance(optimize, Mapping) else None
+    if not isinstance(optimize, Mapping) or not isinstance(named, str) or named not in augment.PRESETS:
+        return dict(values)
+    return {**values, "optimize": {**optimize, "augment": augment.PRESETS[named].model_dump()}}
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Result:
         probabilities: By class, for those asked for: (X, Y, Z) uint8 on the scan's own grid, 255 times the
             probability; 0 where the network did not look. As the network answered: where cleaning up removed a
             component from the mask, its probabilities are still there.
+        vocabulary: Knows every class of `masks`; weights may bring words of their own.
     """
 
     masks: MaskSet
@@ -52,6 +53,7 @@ class Result:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     probabilities: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    vocabulary: Vocabulary = field(default_factory=Vocabulary.default)
 
     def save(self, folder: str | Path, *, preview: bool = True) -> list[Path]:
         """Write ``segmentations/<class>.nii.gz``, ``combined_labels.nii.gz``, ``preview.png`` and ``case.json``.
@@ -70,7 +72,7 @@ class Result:
             OutputError: The folder cannot be written, or lies where a file is.
         """
         out = Path(folder)
-        vocabulary = Vocabulary.default()
+        vocabulary = self.vocabulary
         began = time.monotonic()
         earlier = listed_files(out)
         remove_file(out / CASE_FILE)

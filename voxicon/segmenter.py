@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
-from voxicon.errors import CheckpointError, ConfigError, UnknownClass
+from voxicon.data.card import define_concepts
+from voxicon.errors import CheckpointError, ConfigError, UnknownClass, UsageError
 from voxicon.infer.cleanup import Mode, clean
 from voxicon.infer.predictor import InferenceConfig, Predictor, Progress
 from voxicon.io.nifti import ReadOptions, read_volume
@@ -68,6 +69,7 @@ class Segmenter:
         name: What the weights are called in results.
 
     Attributes:
+        vocabulary: The shipped words and those the weights bring along.
         classes: Canonical names this segmenter can find, in id order.
     """
 
@@ -76,7 +78,7 @@ class Segmenter:
         metadata = checkpoint.metadata
         self.preparation = PreparationConfig.from_dict(metadata.preparation)
         self.inference = inference_config(metadata.inference)
-        self.vocabulary = Vocabulary.default()
+        self.vocabulary = vocabulary_of(metadata.card, name)
         self.classes = tuple(c for c in self.vocabulary.names if c in metadata.trained)
         if not self.classes:
             raise CheckpointError(f"{name}: these weights know none of the classes of the vocabulary")
@@ -159,7 +161,7 @@ class Segmenter:
         levels = prepared.trace.restore_probabilities(raw.probabilities)
         clock.lap("restore")
         settings, warnings = self._settings(cleanup), volume.source.warnings
-        return Result(masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels)
+        return Result(masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels, self.vocabulary)
 
     def _with_neighbors(self, asked: tuple[str, ...]) -> tuple[str, ...]:
         """The classes asked for and those that their cleanup rules look at, as far as these weights know them."""
@@ -187,6 +189,22 @@ class Segmenter:
             "cleanup": cleanup,
             "device": str(self.device),
         }
+
+
+def vocabulary_of(card: Mapping[str, Any], name: str) -> Vocabulary:
+    """The shipped vocabulary and the classes that a checkpoint's card defines, numbered after it.
+
+    A class that the shipped vocabulary has by now is the shipped one.
+
+    Raises:
+        CheckpointError: A definition is damaged.
+    """
+    default = Vocabulary.default()
+    try:
+        defines = {word: entry for word, entry in card.get("defines", {}).items() if word not in default}
+        return default.extended(define_concepts(defines)) if defines else default
+    except (UsageError, AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{name}: the classes these weights define are damaged: {error}") from error
 
 
 def inference_config(values: Mapping[str, object]) -> InferenceConfig:

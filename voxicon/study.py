@@ -34,7 +34,7 @@ from voxicon.io.scan import read_scan
 from voxicon.prediction import Predictions
 
 if TYPE_CHECKING:
-    from voxicon.training import Plan
+    from voxicon.plan import Plan
 
 SPLITS: Final = ("train", "val", "test", "unlabeled")
 

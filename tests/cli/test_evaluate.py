@@ -272,4 +272,4 @@ def test_the_same_dataset_twice(evaluate: Evaluate, assembly: Path, tmp_path: Pa
     assembly.write_text(yaml.safe_dump(recipe))
     code, _, errors = evaluate(assembly, "--predictions", tmp_path)
     assert code == 2
-    assert "case ids occur twice" in errors
+    assert "is listed more than once" in errors

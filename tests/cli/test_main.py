@@ -25,7 +25,16 @@ OPTIONS = {
         "--use", "--assume-orientation", "--spacing", "--hu-offset",
     },
     "classes": {"--weights", "--json", "--debug"},
-    "train": {"--data", "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug"},
+    "train": {
+        "--data", "-o", "--output", "--preset", "--set", "--cache", "--device", "--json", "-q", "--quiet", "--debug",
+    },
+    "ablate": {"--data", "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug"},
+    "assembly check": {
+        "-o", "--output", "--name", "--preset", "--seed", "--val", "--test", "--folds", "--official",
+        "--ignore-official", "--json", "-q", "--quiet", "--debug",
+    },
+    "assembly cards": {"--json"},
+    "assembly example": {"-o", "--output", "--cases", "--seed"},
     "evaluate": {
         "--weights", "--predictions", "--data", "--split", "--choose-on", "-c", "--classes", "--tolerance-mm",
         "--reader", "--against", "--submission", "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.train.phantoms import STILL
 from voxicon.core.volume import AIR_HU
 from voxicon.train.augment import (
+    PAPER,
+    PRESETS,
     AugmentConfig,
     Warp,
     apply_paint,
@@ -17,11 +20,6 @@ from voxicon.train.augment import (
     warp_labels,
     warp_values,
 )
-
-STILL = AugmentConfig(
-    rotate_degrees=0, scale=1, elastic_mm=0, repaint=0, noise_hu=0, blur_voxels=0, thick_slices=0, contrast=1,
-    brightness_hu=0, cut=0,
-)  # fmt: skip
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -40,6 +38,18 @@ def test_nothing_drawn_changes_nothing() -> None:
     assert torch.allclose(warp_values(hu, warp), hu, atol=1e-2)
     assert torch.allclose(degrade(hu, STILL, generator()), hu, atol=1e-3)
     assert draw_cut(STILL, generator(), (6, 7, 8)) is None
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 4), (1, 4, 4), (4, 4, 1), (1, 1, 1)])
+def test_a_step_outside_is_air_however_thin_the_scan(shape: tuple[int, int, int]) -> None:
+    hu = torch.zeros(shape)
+    for axis in range(3):
+        for beyond in (-1.0, float(shape[axis])):
+            at = torch.zeros(1, 1, 1, 3)
+            at[..., axis] = beyond
+            assert float(warp_values(hu, Warp(at))) == AIR_HU
+            assert int(warp_labels(torch.ones(shape, dtype=torch.int64), Warp(at))) == 0
+    assert float(warp_values(hu, Warp(torch.zeros(1, 1, 1, 3)))) == 0
 
 
 def test_outside_is_air_and_no_class() -> None:
@@ -61,14 +71,48 @@ def test_labels_follow_the_image() -> None:
         assert moved.any()
 
 
-def test_warps_never_mirror() -> None:
-    strongest = AugmentConfig(rotate_degrees=20, scale=1.3, elastic_mm=0)
+@pytest.mark.parametrize("quarter_turns", [0.0, 1.0])
+def test_warps_never_mirror(quarter_turns: float) -> None:
+    strongest = AugmentConfig(rotate_degrees=20, scale=1.3, elastic_mm=0, quarter_turns=quarter_turns)
     for seed in range(20):
         index = draw_warp(strongest, generator(seed), (0.0, 0.0, 0.0), (3, 3, 3), 3.0).index_XYZ3
         axes = torch.stack(
             [index[2, 1, 1] - index[0, 1, 1], index[1, 2, 1] - index[1, 0, 1], index[1, 1, 2] - index[1, 1, 0]]
         )
         assert torch.linalg.det(axes) > 0
+
+
+def test_quarter_turns_turn_in_the_axial_plane() -> None:
+    turning = STILL.model_copy(update={"quarter_turns": 1.0})
+    seen = set()
+    for seed in range(20):
+        index = draw_warp(turning, generator(seed), (0.0, 0.0, 0.0), (3, 3, 3), 3.0).index_XYZ3
+        assert index[1, 1, 2].tolist() == [0, 0, 1], "the head stays up"
+        seen.add(tuple(index[2, 1, 1].tolist()))
+    assert seen == {(0, 1, 0), (-1, 0, 0), (0, -1, 0)}, "a quarter, a half, three quarters"
+
+
+def test_zoom_looks_at_less() -> None:
+    index = draw_warp(STILL, generator(), (10.0, 10.0, 10.0), (5, 5, 5), 3.0, zoom=2.0).index_XYZ3
+    assert index[0, 0, 0].tolist() == [9, 9, 9]
+    assert index[4, 2, 2].tolist() == [11, 10, 10]
+
+
+def test_the_papers_augmentation_is_the_originals() -> None:
+    # Quarter turns p 0.1; shift by up to 0.1 of a window of 425 HU, p 0.2; nothing else but the cards' zoom.
+    assert (PAPER.quarter_turns, PAPER.brightness_hu, PAPER.brightness) == (0.1, 42.5, 0.2)
+    quiet = PAPER.model_copy(update={"quarter_turns": 0.0, "brightness": 0.0})
+    hu = torch.randn(6, 7, 8, generator=generator()) * 100
+    for seed in range(20):
+        warp = draw_warp(quiet, generator(seed), (2.5, 3.0, 3.5), (6, 7, 8), 3.0)
+        assert torch.equal(warp.index_XYZ3, identity((6, 7, 8)).index_XYZ3)
+        assert torch.equal(degrade(hu, quiet, generator(seed)), hu)
+        assert draw_cut(quiet, generator(seed), (6, 7, 8)) is None
+    shifts = [float((degrade(hu, PAPER, generator(seed)) - hu).mean()) for seed in range(300)]
+    moved = [abs(shift) for shift in shifts if shift]
+    assert len(moved) / 300 == pytest.approx(0.2, abs=0.08)
+    assert 30 < max(moved) <= 42.5
+    assert (PRESETS["paper"], PRESETS["strong"]) == (PAPER, AugmentConfig())
 
 
 def test_painting_moves_a_structure_to_its_range_and_spares_gas() -> None:
@@ -94,6 +138,15 @@ def test_the_same_seed_degrades_the_same_way() -> None:
     assert torch.equal(first, second)
     assert not torch.equal(first, degrade(hu, config, generator(8)))
     assert first.shape == hu.shape
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_patches_of_a_few_slices_can_be_degraded(n: int) -> None:
+    config = AugmentConfig(thick_slices=1, blur_voxels=0, noise_hu=0, contrast=1, brightness_hu=0)
+    for seed in range(10):
+        degraded = degrade(torch.full((4, 4, n), 30.0), config, generator(seed))
+        assert degraded.shape == (4, 4, n)
+        assert torch.allclose(degraded, torch.full((4, 4, n), 30.0), atol=1e-4)
 
 
 def test_contrast_changes_tissue_and_leaves_air_where_it_is() -> None:

@@ -1,180 +1,336 @@
-"""Training learns, and a run that was killed and resumed is the run that was not."""
+"""Training learns, judges itself, and a run that was killed and resumed is the run that was not."""
 
 from __future__ import annotations
 
-import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from tests.data.test_card import GOOD
-from voxicon.core.geometry import Geometry
-from voxicon.core.volume import AIR_HU, Volume
-from voxicon.data.card import parse_card
-from voxicon.data.harmonise import harmonise
-from voxicon.errors import CheckpointError, ConfigError
-from voxicon.model.checkpoint import Metadata, load_checkpoint
-from voxicon.model.network import NetworkConfig, build_network
-from voxicon.train.augment import AugmentConfig
-from voxicon.train.loop import OptimizeConfig, Trainer, learning_rate
-from voxicon.train.patches import PatchSampler, TrainingCase, build_case
+from tests.train.phantoms import CLASSES, LONG, judge, make_card, make_case, make_trainer
+from voxicon.errors import CheckpointError, ConfigError, OutputError
+from voxicon.model.checkpoint import load_checkpoint, read_metadata
+from voxicon.model.network import UniversalNetwork
+from voxicon.train.log import read_rows
+from voxicon.train.loop import Trainer
 
-CLASSES = ("liver", "liver_tumor", "spleen")
-CARD = parse_card(GOOD, "example.yaml")
-STILL = AugmentConfig(
-    rotate_degrees=0, scale=1, elastic_mm=0, repaint=0, noise_hu=5, blur_voxels=0, thick_slices=0, contrast=1,
-    brightness_hu=0, cut=0,
-)  # fmt: skip
+ROOT = Path(__file__).parents[2]
 
 
-def phantom_case(spacing_mm: float = 3.0) -> TrainingCase:
-    """A bright box with a brighter box inside; spleen is unknown to its card."""
-    grid = Geometry((24, 24, 24), np.diag([3.0, 3.0, 3.0, 1.0]))
-    labels = np.zeros(grid.shape, dtype=np.int16)
-    labels[5:19, 6:18, 4:20] = 1
-    labels[9:14, 9:14, 9:14] = 2
-    hu = np.choose(labels, [-100.0, 60.0, 160.0]).astype(np.float32)
-    targets = harmonise(labels, grid, CARD, CLASSES)
-    return build_case(Volume(hu, grid), (labels, grid), CARD, targets, spacing_mm, {"liv": (0.0, 90.0)})
+def assert_same_state(one: Path, two: Path) -> None:
+    """Every tensor of two runs' states and weights is equal, bit for bit."""
+    states = [torch.load(folder / "resume.pt", weights_only=True) for folder in (one, two)]
+    for part in ("network", "averaged"):
+        assert states[0][part].keys() == states[1][part].keys()
+        for name, tensor in states[0][part].items():
+            assert torch.equal(tensor, states[1][part][name]), f"{part} {name}"
+    moments = [state["optimizer"]["state"] for state in states]
+    assert moments[0].keys() == moments[1].keys()
+    for index, values in moments[0].items():
+        assert all(torch.equal(tensor, moments[1][index][name]) for name, tensor in values.items())
+    assert [state["step"] for state in states] == [states[0]["step"]] * 2
+    assert states[0]["best"] == states[1]["best"]
+    for name in {path.name for path in one.glob("*.safetensors")} | {path.name for path in two.glob("*.safetensors")}:
+        weights = [load_file(folder / name) for folder in (one, two)]
+        assert all(torch.equal(tensor, weights[1][key]) for key, tensor in weights[0].items()), name
 
 
-def trainer(folder: Path, steps: int = 6, **changes: object) -> Trainer:
-    config = OptimizeConfig.model_validate(
-        {"steps": steps, "patch": (16, 16, 16), "warmup": 2, "save_every": 3, "log_every": 1, "precision": "fp32",
-         "learning_rate": 0.01, "augment": STILL, **changes}
-    )  # fmt: skip
-    shape = NetworkConfig(backbone="compact", classes=CLASSES, embedding_size=8, options={"channels": [16, 16]})
-    torch.manual_seed(1)
-    network = build_network(shape, torch.randn(3, 8))
-    metadata = Metadata(
-        network=shape, preparation={"spacing_mm": [3, 3, 3], "window_hu": [-250, 350]},
-        inference={"window": [16, 16, 16]}, text_bank={}, trained=CLASSES, card={"title": "test"},
-    )  # fmt: skip
-    return Trainer(network, [phantom_case()], config, metadata, folder, torch.device("cpu"))
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """The log without what a clock says."""
+    return [
+        {k: v for k, v in row.items() if k not in {"seconds", "validation_seconds"}}
+        for row in read_rows(folder / "metrics.jsonl")
+    ]
 
 
-def test_build_case_brings_masks_and_structures_to_the_model_grid() -> None:
-    case = phantom_case()
-    assert case.known_N.tolist() == [True, True, False]
-    assert case.hu_XYZ.shape == (24, 24, 24)
-    assert ((case.words_XYZ & 1) > 0).sum() == 14 * 12 * 16
-    assert ((case.words_XYZ & 2) > 0).sum() == 125
-    assert set(case.present) == {0, 1}
-    assert case.mean_hu == {1: 60.0}
-    assert case.paint_hu == {1: (0.0, 90.0)}
-    coarse = phantom_case(6.0)
-    assert coarse.hu_XYZ.shape == (13, 13, 13)
-    assert ((coarse.words_XYZ & 1) > 0).sum() * 8 == pytest.approx(14 * 12 * 16, rel=0.3)
+def assert_same_weights(one: Trainer, two: Trainer, within: float = 1e-6) -> None:
+    for (name, a), b in zip(one.network.named_parameters(), two.network.parameters(), strict=True):
+        assert float((a - b).abs().max().detach()) <= within, name
 
 
-def test_a_label_map_on_another_grid_is_refused() -> None:
-    grid = Geometry((4, 4, 4), np.eye(4))
-    labels = np.ones(grid.shape, dtype=np.int16)
-    other = Geometry((4, 4, 4), np.diag([2.0, 1.0, 1.0, 1.0]))
-    targets = harmonise(labels, other, CARD, CLASSES)
-    with pytest.raises(ConfigError, match="label map's grid"):
-        build_case(Volume(np.zeros((4, 4, 4), np.float32), grid), (labels, other), CARD, targets, 3.0, {})
-
-
-def test_patches_repeat_with_their_step_and_center_on_small_classes() -> None:
-    sampler = PatchSampler([phantom_case()], (8, 8, 8), 3.0, AugmentConfig(), seed=3, class_share=1.0)
-    again = PatchSampler([phantom_case()], (8, 8, 8), 3.0, AugmentConfig(), seed=3, class_share=1.0)
-    a, b = sampler.batch(5, 2), again.batch(5, 2)
-    assert torch.equal(a.hu_B1XYZ, b.hu_B1XYZ)
-    assert torch.equal(a.target_BNXYZ, b.target_BNXYZ)
-    assert not torch.equal(a.hu_B1XYZ, sampler.batch(6, 2).hu_B1XYZ)
-    assert a.hu_B1XYZ.shape == (2, 1, 8, 8, 8)
-    assert a.target_BNXYZ.shape == (2, 3, 8, 8, 8)
-    seen = [bool(sampler.batch(step, 1).target_BNXYZ[0, 1].any()) for step in range(20)]
-    assert sum(seen) >= 15
-
-
-def test_beyond_a_cut_field_of_view_nothing_is_labelled() -> None:
-    always = STILL.model_copy(update={"cut": 1.0})
-    sampler = PatchSampler([phantom_case()], (12, 12, 12), 3.0, always, seed=0, class_share=1.0)
-    for step in range(12):
-        batch = sampler.batch(step, 1)
-        beyond = batch.hu_B1XYZ[0, 0] == AIR_HU
-        assert beyond.any()
-        assert not batch.target_BNXYZ[0][:, beyond].any()
-
-
-def test_learning_rate_by_hand() -> None:
-    config = OptimizeConfig(steps=110, warmup=10, learning_rate=1.0)
-    assert learning_rate(config, 0) == pytest.approx(0.1)
-    assert learning_rate(config, 9) == pytest.approx(1.0)
-    assert learning_rate(config, 60) == pytest.approx(0.5)
-    assert learning_rate(config, 110) == pytest.approx(0.0)
+# --- learning ---------------------------------------------------------------------------------------------------
 
 
 def test_it_learns_what_is_known(tmp_path: Path) -> None:
-    run = trainer(tmp_path, steps=60, save_every=60)
-    before = float(run.loss_of(run.sampler.batch(0, 1)).detach())
+    run = make_trainer(tmp_path, steps=40, save_every=40)
+    batch = run.sampler.batch(0, range(4))
+    before = float(run.loss_of(batch).detach())
     run.run()
-    after = float(run.loss_of(run.sampler.batch(0, 1)).detach())
-    assert after < 0.5 * before
+    assert float(run.loss_of(batch).detach()) < 0.5 * before
 
 
-def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
-    whole = trainer(tmp_path / "whole")
-    whole.run()
-    first = trainer(tmp_path / "parts")
-    for _ in range(4):
-        first._one_step()
-        first.step += 1
-        if first.step == 3:
-            first.save()  # the fourth step is lost, as by kill -9
-    second = trainer(tmp_path / "parts")
-    assert second.step == 3
-    second.run()
-    for name, tensor in whole.network.state_dict().items():
-        assert torch.equal(tensor, second.network.state_dict()[name]), name
-    for name, tensor in whole.averaged.state_dict().items():
-        assert torch.equal(tensor, second.averaged.state_dict()[name]), name
+def test_a_step_in_which_nothing_is_known_is_survived(tmp_path: Path) -> None:
+    nothing = make_case(make_card(classes=("liver",)), classes=("spleen", "liver_tumor", "aorta"))
+    assert not nothing.known_N.any()
+    run = make_trainer(tmp_path, [nothing], steps=2)
+    run.run()
+    assert [row["loss"] for row in rows_of(tmp_path)] == [0, 0]
+
+
+def test_two_halves_make_one_step(tmp_path: Path) -> None:
+    """Batches of other scans know other classes; their gradients must add up to those of one large batch."""
+    # AdamW blows the noise of a vanishing gradient up to the learning rate, so a small one shows more.
+    same = {"steps": 3, "learning_rate": 1e-4}
+    one = make_trainer(tmp_path / "one", batch=2, **same)
+    two = make_trainer(tmp_path / "two", batch=1, accumulate=2, **same)
+    known = [one.sampler.batch(step, range(2)).known_BN.sum(1).tolist() for step in range(3)]
+    assert [1, 3] in known or [3, 1] in known, "a step with uneven halves is among them"
+    for trainer in (one, two):
+        trainer._one_step()
+    for (name, a), b in zip(one.network.named_parameters(), two.network.parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        assert torch.allclose(a.grad, b.grad, atol=1e-6), name
+    one.step = two.step = 1
+    for trainer in (one, two):
+        trainer.run()
+    assert_same_weights(one, two, 1e-6)
+    assert [row["loss"] for row in rows_of(tmp_path / "one")] == pytest.approx(
+        [row["loss"] for row in rows_of(tmp_path / "two")], abs=2e-5
+    )
+
+
+def test_recomputing_changes_no_weight(tmp_path: Path) -> None:
+    kept, again = make_trainer(tmp_path / "kept", steps=3), make_trainer(tmp_path / "again", steps=3, recompute=True)
+    assert again.network.recompute
+    kept.run()
+    again.run()
+    assert_same_weights(kept, again, 0)
+
+
+def test_a_run_that_diverges_stops_and_keeps_what_was_saved(tmp_path: Path) -> None:
+    run = make_trainer(tmp_path, save_every=1)
+    run._one_step()
+    run.step = 1
+    run.save()
+    before = (tmp_path / "resume.pt").read_bytes()
+    with torch.no_grad():
+        next(run.network.parameters()).fill_(torch.nan)
+    with pytest.raises(ConfigError, match=r"step 2 has a loss of nan.*lower optimize.learning_rate") as caught:
+        run.run()
+    assert caught.value.code == "E-DIVERGED"
+    assert (tmp_path / "resume.pt").read_bytes() == before
+
+
+# --- resuming ---------------------------------------------------------------------------------------------------
+
+
+def test_resumed_after_kill_9_equals_uninterrupted(tmp_path: Path) -> None:
+    make_trainer(tmp_path / "whole", validate=judge, **LONG).run()
+    killed = subprocess.run(
+        [sys.executable, "-m", "tests.train.killed_run", str(tmp_path / "parts"), "4"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert rows_of(tmp_path / "parts")[-1]["step"] == 4
+    (tmp_path / "parts" / ".tmp-0123").write_text("half a state")
+    resumed = make_trainer(tmp_path / "parts", validate=judge, **LONG)
+    assert resumed.step == 3, "the fourth step was not saved and is done again"
+    resumed.run()
+    assert_same_state(tmp_path / "whole", tmp_path / "parts")
+    rows = rows_of(tmp_path / "whole")
+    assert [row["step"] for row in rows] == [2, 2, 4, 4, 6, 6, 8, 8]
+    # The row of step 4 averages step 3, done before the kill, and step 4, done after it.
+    assert rows_of(tmp_path / "parts") == rows
+    assert not list((tmp_path / "parts").glob(".tmp-*"))
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    make_trainer(tmp_path, steps=2).run()
+    again = make_trainer(tmp_path, steps=2)
+    again.run(lambda _: pytest.fail("nothing is left to do"))
+    assert [row["step"] for row in rows_of(tmp_path)] == [1, 2]
+
+
+def test_how_patches_are_dealt_may_change_on_resumption(tmp_path: Path) -> None:
+    same = {"steps": 3, "learning_rate": 1e-4}
+
+    def half(folder: Path) -> None:
+        run = make_trainer(folder, batch=2, **same)
+        for _ in range(2):
+            run._one_step()
+            run.step += 1
+        run.save()
+
+    half(tmp_path / "a")
+    half(tmp_path / "b")
+    one = make_trainer(tmp_path / "a", batch=2, **same)
+    free = {"recompute": True, "log_every": 3, "save_every": 1, "validate_every": 2}
+    two = make_trainer(tmp_path / "b", batch=1, accumulate=2, **same, **free)
+    one.run()
+    two.run()
+    assert_same_weights(one, two, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 0.5}, r"\(optimize.learning_rate\)"),
+        ({"batch": 2}, r"\(patches per step\)"),
+        ({"seed": 1, "steps": 9}, r"\(optimize.seed, optimize.steps\)"),
+        ({"sampling": {"centers": "card"}}, r"\(optimize.sampling\)"),
+    ],
+)
+def test_other_settings_do_not_resume(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    make_trainer(tmp_path, steps=1).save()
+    with pytest.raises(CheckpointError, match="this run was started with other settings " + message):
+        make_trainer(tmp_path, **{"steps": 1, **changes})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("text_bank", {"names": ["other"]}, r"\(words\)"),
+        ("preparation", {"spacing_mm": [2, 2, 2], "window_hu": [-250, 350]}, r"\(preparation\)"),
+        ("card", {"data_sha256": "other"}, r"\(training scans or cards\)"),
+    ],
+)
+def test_other_words_scans_or_preparation_do_not_resume(
+    tmp_path: Path, field: str, value: dict[str, Any], message: str
+) -> None:
+    run = make_trainer(tmp_path)
+    run.save()
+    metadata = type(run.metadata)(**{**run.metadata.__dict__, field: value})
+    with pytest.raises(CheckpointError, match=message):
+        Trainer(run.network, run.sampler, run.config, metadata, tmp_path, run.device)
+
+
+@pytest.mark.parametrize("how", ["short", "empty", "text", "of another kind"])
+def test_a_damaged_state_is_refused_and_kept(tmp_path: Path, how: str) -> None:
+    make_trainer(tmp_path, steps=1).run()
+    state = tmp_path / "resume.pt"
+    data = {"short": state.read_bytes()[:1000], "empty": b"", "text": b"hello"}.get(how)
+    if data is None:
+        torch.save({"step": 3}, state)
+    else:
+        state.write_bytes(data)
+    before = state.read_bytes()
+    with pytest.raises(CheckpointError, match=r"resume.pt: cannot be resumed.*remove it to start over"):
+        make_trainer(tmp_path, steps=1)
+    assert state.read_bytes() == before
+
+
+def test_a_state_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_trainer(tmp_path, steps=1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match="No space left"):
+        run.save()
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- the record -------------------------------------------------------------------------------------------------
 
 
 def test_the_run_folder_tells_the_story(tmp_path: Path) -> None:
     told: list[int] = []
-    path = trainer(tmp_path).run(lambda row: told.append(row["step"]))
-    rows = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    path = make_trainer(tmp_path).run(lambda row: told.append(row["step"]))
+    rows = read_rows(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows] == told == [1, 2, 3, 4, 5, 6]
+    assert [set(row) for row in rows] == [{"step", "loss", "learning_rate", "seconds"}] * 6
     checkpoint = load_checkpoint(path)
     assert checkpoint.metadata.card["steps"] == 6
     assert checkpoint.metadata.card["title"] == "test"
     assert checkpoint.metadata.trained == CLASSES
-    assert not list(tmp_path.glob("*.tmp"))
+    assert "best_validation" not in checkpoint.metadata.card
+    assert {p.name for p in tmp_path.iterdir()} == {"metrics.jsonl", "resume.pt", "tensorboard", "weights.safetensors"}
 
 
-def test_a_damaged_state_is_refused_and_kept(tmp_path: Path) -> None:
-    trainer(tmp_path).run()
-    state = tmp_path / "resume.pt"
-    state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="cannot be resumed"):
-        trainer(tmp_path)
-    assert state.stat().st_size == 1000
+def test_the_last_step_is_logged_whenever_it_comes(tmp_path: Path) -> None:
+    make_trainer(tmp_path, steps=5, log_every=3).run()
+    assert [row["step"] for row in rows_of(tmp_path)] == [3, 5]
 
 
-def test_more_classes_than_bits_are_refused() -> None:
-    grid = Geometry((4, 4, 4), np.eye(4))
-    labels = np.ones(grid.shape, dtype=np.int16)
-    many = tuple(f"class_{i}" for i in range(65))
-    targets = harmonise(labels, grid, CARD, many)
-    with pytest.raises(ConfigError, match="65 classes asked for, training holds at most 64"):
-        build_case(Volume(np.zeros((4, 4, 4), np.float32), grid), (labels, grid), CARD, targets, 1.0, {})
+def test_the_average_starts_with_a_short_memory(tmp_path: Path) -> None:
+    run = make_trainer(tmp_path, ema=0.9, warmup=0)
+    start = [p.detach().clone() for p in run.network.parameters()]
+    run._one_step()
+    # After step 0 the past weighs (1 + 0) / (10 + 0) = 0.1, although ema is 0.9.
+    for first, now, mean in zip(start, run.network.parameters(), run.averaged.parameters(), strict=True):
+        assert torch.allclose(mean, 0.1 * first + 0.9 * now, atol=1e-6)
 
 
-def test_other_settings_do_not_resume(tmp_path: Path) -> None:
-    trainer(tmp_path).run()
-    with pytest.raises(CheckpointError, match="other settings"):
-        trainer(tmp_path, learning_rate=0.5)
+# --- validation -------------------------------------------------------------------------------------------------
 
 
-def test_rows_after_the_last_save_are_rewritten_on_resume(tmp_path: Path) -> None:
-    run = trainer(tmp_path)
+class Judge:
+    """Says what it was told to, one mean Dice after the other."""
+
+    def __init__(self, *scores: float | None) -> None:
+        self.scores = list(scores)
+        self.seen: list[dict[str, torch.Tensor]] = []
+
+    def __call__(self, network: UniversalNetwork) -> dict[str, float | None]:
+        assert not network.training
+        self.seen.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        score = self.scores.pop(0)
+        return {"liver": score, "spleen": None if score is None else score + 0.1, "aorta": None}
+
+
+def test_the_best_weights_are_kept(tmp_path: Path) -> None:
+    judged = Judge(0.3, 0.6, 0.5)
+    run = make_trainer(tmp_path, validate=judged, validate_every=2)
     run.run()
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 99, "loss": 1}\n')
-    trainer(tmp_path).run()
-    assert "99" not in (tmp_path / "metrics.jsonl").read_text()
+    rows = [row for row in rows_of(tmp_path) if "mean_dice" in row]
+    # The mean of 0.3 and 0.4 is 0.35, and so on; a class that no scan can tell does not count.
+    assert [(row["step"], row["mean_dice"]) for row in rows] == [(2, 0.35), (4, 0.65), (6, 0.55)]
+    assert rows[0]["dice"] == {"liver": 0.3, "spleen": 0.4, "aorta": None}
+    assert (run.best["step"], run.best["since"]) == (4, 1)
+    best = load_file(tmp_path / "best.safetensors")
+    for name, tensor in judged.seen[1].items():
+        assert torch.equal(best[name], tensor.half()), "the averaged weights of step 4"
+    card = read_metadata(tmp_path / "best.safetensors").card
+    assert (card["steps"], card["best_validation"]) == (4, {"step": 4, "mean_dice": 0.65})
+    assert read_metadata(tmp_path / "weights.safetensors").card["steps"] == 6
+
+
+def test_it_validates_at_the_last_step_too(tmp_path: Path) -> None:
+    make_trainer(tmp_path, steps=5, validate=Judge(0.1, 0.2), validate_every=3).run()
+    assert [row["step"] for row in rows_of(tmp_path) if "mean_dice" in row] == [3, 5]
+
+
+def test_it_gives_up_when_validation_has_not_got_better(tmp_path: Path) -> None:
+    run = make_trainer(tmp_path, validate=Judge(0.5, 0.5, 0.4), validate_every=1, patience=2)
+    run.run()
+    assert (run.step, run.has_given_up) == (3, True)
+    assert read_metadata(tmp_path / "weights.safetensors").card["steps"] == 3
+    assert read_metadata(tmp_path / "best.safetensors").card["steps"] == 1
+    again = make_trainer(tmp_path, validate=Judge(), validate_every=1, patience=2)
+    again.run()
+    assert again.step == 3, "a run that has given up stays so"
+    patient = make_trainer(tmp_path, validate=Judge(0.9, 0.1, 0.1), validate_every=1, patience=4)
+    patient.run()
+    assert patient.best == {"step": 4, "dice": pytest.approx(0.95), "since": 2}
+
+
+def test_patience_survives_resumption(tmp_path: Path) -> None:
+    first = make_trainer(tmp_path, validate=Judge(0.5, 0.4), validate_every=1, patience=2, save_every=2)
+    with pytest.raises(IndexError):  # the judge is out of words at step 3
+        first.run()
+    second = make_trainer(tmp_path, validate=Judge(0.3), validate_every=1, patience=2, save_every=2)
+    assert second.best == {"step": 1, "dice": pytest.approx(0.55), "since": 1}
+    second.run()
+    assert second.step == 3
+
+
+def test_without_a_judge_nothing_is_the_best(tmp_path: Path) -> None:
+    run = make_trainer(tmp_path, validate_every=1, patience=1)
+    run.run()
+    assert run.step == 6
+    assert run.best == {}
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+def test_when_no_scan_can_tell_nothing_is_the_best(tmp_path: Path) -> None:
+    run = make_trainer(tmp_path, steps=3, validate=Judge(None, 0.4, None), validate_every=1, patience=1)
+    run.run()
+    assert [row["mean_dice"] for row in rows_of(tmp_path) if "mean_dice" in row] == [None, 0.45, None]
+    assert run.best == {"step": 2, "dice": pytest.approx(0.45), "since": 0}

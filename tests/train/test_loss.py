@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from inspect import signature
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxicon.train import loss as loss_module
 from voxicon.train.loss import partial_label_loss
 
 
@@ -37,7 +40,7 @@ def test_dice_is_per_volume_not_per_slice() -> None:
 
 @settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 5))
-def test_gradient_at_unknown_classes_is_exactly_zero(seed: int, n_batch: int, n_classes: int) -> None:
+def test_unknown_is_not_negative(seed: int, n_batch: int, n_classes: int) -> None:
     logits, target, known = random_batch(seed, n_batch, n_classes)
     logits.requires_grad_()
     partial_label_loss(logits, target, known).backward()
@@ -53,6 +56,50 @@ def test_what_is_unknown_cannot_change_the_loss(seed: int) -> None:
     loss = partial_label_loss(logits, target, known)
     logits[~known], target[~known] = 1e3, True
     assert partial_label_loss(logits, target, known) == loss
+
+
+def test_the_loss_never_sees_a_name() -> None:
+    names = {"name", "names", "classes", "dataset", "card", "path"}
+    parameters = signature(partial_label_loss).parameters
+    assert not names & set(parameters)
+    assert {p.annotation for p in parameters.values()} == {"Tensor", "float | None"}, "tensors and a number, no text"
+    # Neither does the module know what could tell it one.
+    source = Path(loss_module.__file__).read_text()
+    assert [line for line in source.splitlines() if line.startswith(("import", "from"))] == [
+        "from __future__ import annotations", "import torch", "from torch import Tensor",
+        "from torch.nn import functional",
+    ]  # fmt: skip
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_a_step_split_unevenly_adds_up_to_one_batch(seed: int, first: int) -> None:
+    logits, target, known = random_batch(seed, 4, 3)
+    known[0] = True
+    logits.requires_grad_()
+    whole = partial_label_loss(logits, target, known)
+    whole.backward()
+    assert logits.grad is not None
+    expected, logits.grad = logits.grad, None
+    total = float(known.sum())
+    parts = [
+        partial_label_loss(logits[part], target[part], known[part], total)
+        for part in (slice(0, first), slice(first, 4))
+    ]
+    for part in parts:
+        part.backward()
+    assert sum(float(part.detach()) for part in parts) == pytest.approx(float(whole.detach()), rel=1e-6)
+    assert torch.allclose(logits.grad, expected, atol=1e-7)
+
+
+def test_halves_with_other_known_classes_do_not_average_to_the_whole() -> None:
+    # Why `pairs` exists: four known pairs in one scan, one in the other.
+    logits, target, known = random_batch(3, 2, 4)
+    known[0], known[1] = True, torch.tensor([True, False, False, False])
+    whole = float(partial_label_loss(logits, target, known))
+    halves = [float(partial_label_loss(logits[i : i + 1], target[i : i + 1], known[i : i + 1])) for i in range(2)]
+    assert sum(halves) / 2 != pytest.approx(whole, rel=1e-3)
+    assert (4 * halves[0] + halves[1]) / 5 == pytest.approx(whole, rel=1e-5)
 
 
 def test_known_and_empty_is_negative() -> None:

@@ -20,12 +20,13 @@ def classes(
 ) -> None:
     """List every class: id, name, kind, and other words for it; first those that the weights can find."""
     del debug
-    from voxicon.core.concepts import Vocabulary
     from voxicon.model.checkpoint import read_metadata
+    from voxicon.segmenter import vocabulary_of
     from voxicon.weights.store import resolve
 
-    vocabulary = Vocabulary.default()
-    trained = frozenset(read_metadata(resolve(weights)).trained)
+    metadata = read_metadata(resolve(weights))
+    vocabulary = vocabulary_of(metadata.card, weights)
+    trained = frozenset(metadata.trained)
     if as_json:
         rows = [{**concept.to_dict(), "trained": concept.name in trained} for concept in vocabulary]
         typer.echo(json.dumps(rows, indent=2))

@@ -14,9 +14,9 @@ import typer
 from voxicon.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from voxicon.plan import Plan
     from voxicon.prediction import Predictions
     from voxicon.study import StudyConfig
-    from voxicon.training import Plan
 
 
 def evaluate(
@@ -94,9 +94,9 @@ def _run(
         raise UsageError("--weights and --predictions contradict each other; give one of them")
     from voxicon.cli.progress import progress_bar
     from voxicon.evaluation import save
+    from voxicon.plan import plan_training
     from voxicon.recipe import load_recipe
     from voxicon.study import prepare_study, run_study
-    from voxicon.training import plan_training
 
     recipe = load_recipe(assembly)
     if words:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from voxicon.errors import UsageError
+from voxicon.errors import UnknownClass, UsageError
 
 if TYPE_CHECKING:
     from voxicon.io.read_options import ReadOptions
@@ -94,14 +94,12 @@ def _run(
 ) -> int:
     """Segment everything; returns how many scans failed."""
     from voxicon.cli.progress import progress_bar
-    from voxicon.core.concepts import Vocabulary
     from voxicon.workflow import find_jobs, run_jobs
 
     jobs = find_jobs(inputs, out)
     # Words are checked before the weights are loaded: a typing error should not cost seconds.
-    resolve = Vocabulary.default().resolve
-    names = None if words is None else [resolve(word).name for word in words]
-    named = tuple(resolve(word).name for word in maps if word != _EVERY)
+    names = None if words is None else _names(words, weights)
+    named = tuple(_names([word for word in maps if word != _EVERY], weights))
 
     from voxicon.segmenter import load
 
@@ -120,6 +118,22 @@ def _run(
             failed += outcome.status == "failed"
             _tell(outcome, quiet=quiet, as_json=as_json)
     return failed
+
+
+def _names(words: list[str], weights: str) -> list[str]:
+    """Canonical names; the weights are asked for words of their own only where the shipped vocabulary lacks one."""
+    from voxicon.core.concepts import Vocabulary
+
+    vocabulary = Vocabulary.default()
+    try:
+        return [vocabulary.resolve(word).name for word in words]
+    except UnknownClass:
+        from voxicon.model.checkpoint import read_metadata
+        from voxicon.segmenter import vocabulary_of
+        from voxicon.weights.store import resolve
+
+        own = vocabulary_of(read_metadata(resolve(weights)).card, weights)
+        return [own.resolve(word).name for word in words]
 
 
 def _tell(outcome: Outcome, *, quiet: bool, as_json: bool) -> None:

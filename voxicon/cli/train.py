@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from voxicon.train.loop import Trainer
 
 
 def train(
@@ -41,10 +44,11 @@ def train(
     """
     del debug  # read by the error boundary
     from voxicon.cli.progress import progress_bar
+    from voxicon.plan import plan_training
     from voxicon.recipe import load_recipe
     from voxicon.segmenter import pick_device
     from voxicon.train.processes import processes
-    from voxicon.training import build_trainer, plan_training
+    from voxicon.training import build_trainer
 
     written = load_recipe(recipe, changes or (), preset)
     plan = plan_training(written, recipe.parent, data)
@@ -57,16 +61,34 @@ def train(
                 typer.echo(f"resuming {folder} at step {trainer.step}", err=True)
 
             def report(row: Mapping[str, Any]) -> None:
-                label = f"loss {row['loss']:.3f}" if "loss" in row else f"mean Dice {row['mean_dice']:.3f}"
-                tick(label, row["step"], row["steps"])
+                tick(_label(row), row["step"], row["steps"])
                 if as_json:
                     typer.echo(json.dumps(dict(row)))
 
             path = trainer.run(report)
     if not quiet:
-        typer.echo(f"weights: {path}", err=True)
-        if trainer.best:
-            best = trainer.best
-            typer.echo(
-                f"best:    {folder / 'best.safetensors'} (step {best['step']}, mean Dice {best['dice']:.3f})", err=True
-            )
+        _summarize(trainer, path)
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    if "loss" in row:
+        return f"loss {row['loss']:.3f}"
+    return "no scan can be judged on" if row["mean_dice"] is None else f"mean Dice {row['mean_dice']:.3f}"
+
+
+def _summarize(trainer: Trainer, path: Path) -> None:
+    """What came out of a run, on stderr."""
+    if trainer.has_given_up:
+        typer.echo(
+            f"stopped at step {trainer.step}: {trainer.config.patience} validations without a better one", err=True
+        )
+    typer.echo(f"weights: {path}", err=True)
+    best = trainer.best
+    if best:
+        typer.echo(
+            f"best:    {trainer.folder / 'best.safetensors'} (step {best['step']}, mean Dice {best['dice']:.3f})",
+            err=True,
+        )
+    never = trainer.metadata.card.get("never_shown", ())
+    if never:
+        typer.echo(f"note:    no training scan shows {', '.join(never)}; the weights do not answer to it", err=True)

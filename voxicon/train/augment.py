@@ -57,8 +57,18 @@ class AugmentConfig(BaseModel):
 
 
 PAPER = AugmentConfig(
-    rotate_degrees=0, scale=1, elastic_mm=0, repaint=0, noise_hu=0, blur_voxels=0, thick_slices=0, contrast=1,
-    brightness_hu=42.5, brightness=0.2, quarter_turns=0.1, cut=0,
+    rotate_degrees=0,
+    scale=1,
+    elastic_mm=0,
+    repaint=0,
+    noise_hu=0,
+    blur_voxels=0,
+    thick_slices=0,
+    contrast=1,
+    brightness_hu=42.5,
+    brightness=0.2,
+    quarter_turns=0.1,
+    cut=0,
 )
 """What the original trains with: quarter turns p 0.1, intensity shift 0.1 of the window (425 HU) p 0.2; the zoom
 comes from the cards. Source: the original's training transforms, design notes section 3."""
@@ -140,10 +150,13 @@ def _quarter_turns(n: int) -> Tensor:
 
 def warp_values(hu_XYZ: Tensor, warp: Warp) -> Tensor:
     """Trilinear look-up of HU; air outside the scan."""
-    size = torch.tensor(hu_XYZ.shape, dtype=torch.float32)
-    # grid_sample wants z first and [-1, 1]; values are lifted so that its zeros outside mean air.
-    where = (2 * warp.index_XYZ3 / (size - 1).clamp_min(1) - 1).flip(-1)
-    sampled = functional.grid_sample((hu_XYZ - AIR_HU)[None, None], where[None], align_corners=True)
+    # Values are lifted so that the zeros grid_sample finds outside mean air. A scan of one slice gets a second one
+    # of air: where an axis has no length, grid_sample finds the slice everywhere.
+    lifted = functional.pad(hu_XYZ - AIR_HU, [p for n in reversed(hu_XYZ.shape) for p in (0, int(n == 1))])
+    size = torch.tensor(lifted.shape, dtype=torch.float32)
+    # grid_sample wants z first and [-1, 1].
+    where = (2 * warp.index_XYZ3 / (size - 1) - 1).flip(-1)
+    sampled = functional.grid_sample(lifted[None, None], where[None], align_corners=True)
     return sampled[0, 0] + AIR_HU
 
 
@@ -189,7 +202,7 @@ def degrade(hu_XYZ: Tensor, config: AugmentConfig, generator: torch.Generator) -
     if draw_chance(generator, 0.4) and config.blur_voxels > 0:
         hu = _blur(hu, draw_uniform(generator, 0.2, config.blur_voxels))
     if draw_chance(generator, config.thick_slices):
-        thickness = 2 + int(draw_chance(generator, 0.4))
+        thickness = min(2 + int(draw_chance(generator, 0.4)), hu.shape[-1])
         thick = functional.avg_pool3d(hu, (1, 1, thickness), (1, 1, thickness))
         hu = functional.interpolate(thick, size=hu.shape[2:], mode="trilinear")
     contrast = config.contrast ** draw_uniform(generator, -1, 1)

@@ -15,7 +15,7 @@ from voxicon.data.annotation import Annotation
 from voxicon.data.card import FOREGROUND, DatasetCard, Sampling, Zoom
 from voxicon.data.harmonise import Targets
 from voxicon.prep.labels import averaged_masks, nearest_labels
-from voxicon.prep.pipeline import model_grid
+from voxicon.prep.pipeline import PreparationConfig, model_grid
 from voxicon.prep.resample import resample_values
 from voxicon.train.augment import GAS_HU
 
@@ -97,22 +97,27 @@ def build_case(
     annotation: Annotation,
     card: DatasetCard,
     targets: Targets,
-    spacing_mm: float,
+    preparation: PreparationConfig,
     paint_hu: Mapping[str, tuple[float, float]],
 ) -> TrainingCase:
     """Bring a scan and its labels to the model grid.
+
+    A class that has voxels in the scan and none on the coarser grid becomes unknown: it is too small to be shown, and
+    calling it absent would be wrong.
 
     Args:
         volume: The scan.
         annotation: Its raw labels, on the scan's grid.
         card: What the raw values mean, and how patches are cut.
         targets: The labels in our classes, on the scan's grid.
-        spacing_mm: Voxel size of the model grid.
+        preparation: Spacing (the same along all axes) and way of resampling, as at inference.
         paint_hu: Raw structure name, or the start of one, → range of HU for repainting.
     """
-    model = model_grid(volume.geometry, (spacing_mm,) * 3)
-    hu = resample_values(volume.hu, volume.geometry, model, antialias=True, outside=AIR_HU)
+    model = model_grid(volume.geometry, preparation.spacing_mm)
+    hu = resample_values(volume.hu, volume.geometry, model, antialias=preparation.antialias, outside=AIR_HU)
     coarse = averaged_masks(targets.masks, model)
+    counts = {name: coarse.count(name) for name in coarse}
+    known = {name for name in targets.known if counts[name] or not targets.masks.count(name)}
     ranges = paint_ranges(card, paint_hu)
     structure = np.zeros(model.shape, dtype=np.int16)
     if ranges:
@@ -125,8 +130,8 @@ def build_case(
         hu_XYZ=np.rint(hu).clip(AIR_HU, _HIGHEST_HU).astype(np.int16),
         words_WXYZ=coarse.words,
         structure_XYZ=structure,
-        known_N=np.array([name in targets.known for name in coarse.names], dtype=bool),
-        count_N=np.array([coarse.count(name) for name in coarse.names], dtype=np.int64),
+        known_N=np.array([name in known for name in coarse.names], dtype=bool),
+        count_N=np.array([counts[name] for name in coarse.names], dtype=np.int64),
         centers=_centers(coarse),
         background=_some(np.argwhere(solid & ~(coarse.words != 0).any(axis=0))),
         mean_hu=means,

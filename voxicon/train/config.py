@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from voxicon.train.augment import PRESETS, AugmentConfig
 from voxicon.train.patches import SamplingConfig
@@ -40,7 +40,25 @@ class OptimizeConfig(BaseModel):
     """Validations without a better mean Dice after which the run stops; 0 never stops early."""
     sampling: SamplingConfig = SamplingConfig()
     augment: AugmentConfig = PRESETS["paper"]
-    """``paper``, ``strong``, or ranges that differ from ``strong``."""
+    """``paper``, ``strong``, or ranges that differ from ``strong``; in a recipe, from what its preset has."""
+
+    @property
+    def patches_per_step(self) -> int:
+        """Patches that one process reads for one step."""
+        return self.batch * self.accumulate
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> OptimizeConfig:
+        if self.patience and not self.validate_every:
+            raise ValueError("patience counts validations, but validate_every is 0; set it, or patience to 0")
+        return self
+
+    @field_validator("patch")
+    @classmethod
+    def _has_voxels(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+        if min(value) < 1:
+            raise ValueError("a patch has at least one voxel along each axis")
+        return value
 
     @field_validator("augment", mode="before")
     @classmethod

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from voxicon.io.atomic import write_text
+
 
 class RunLog:
     """The record of a run: one JSON object per line, every one with its ``step``.
@@ -14,18 +16,22 @@ class RunLog:
     Args:
         folder: The run's folder.
         step: Where the run goes on; later rows are from steps that will be done again, and are dropped.
+
+    Raises:
+        OutputError: The folder cannot be written.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         self.path = folder / "metrics.jsonl"
         kept = [row for row in read_rows(self.path) if row["step"] <= step]
-        self.path.write_text("".join(f"{json.dumps(row)}\n" for row in kept), encoding="utf8")
+        write_text(self.path, "".join(f"{json.dumps(row)}\n" for row in kept))
         self.board: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        # TensorBoard forgets what was logged at this step and later; our rows of `step` itself stay.
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def __enter__(self) -> RunLog:
         return self
@@ -43,7 +49,7 @@ class RunLog:
         for name, value in row.items():
             if name in {"step", "seconds"}:
                 continue
-            for part, number in (value.items() if isinstance(value, dict) else [("", value)]):
+            for part, number in value.items() if isinstance(value, dict) else [("", value)]:
                 if isinstance(number, int | float):
                     self.board.add_scalar(f"{name}/{part}" if part else name, number, row["step"])
 

@@ -8,9 +8,9 @@ was killed and resumed is the run that was not.
 
 from __future__ import annotations
 
-import os
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from voxicon.errors import CheckpointError
+from voxicon.errors import CheckpointError, ConfigError
+from voxicon.io.atomic import TEMPORARY_PREFIX, open_atomic
 from voxicon.model.checkpoint import Metadata, save_checkpoint
 from voxicon.model.network import UniversalNetwork, build_network
 from voxicon.prep.pipeline import PreparationConfig
@@ -35,6 +36,10 @@ Report = Callable[[Mapping[str, Any]], None]
 Validate = Callable[[UniversalNetwork], Mapping[str, float | None]]
 """Mean Dice per class of a network on held-out scans; None where no scan can tell."""
 
+_FREE = {"batch", "accumulate", "recompute", "log_every", "save_every", "validate_every", "patience"}
+"""Settings that may change when a run goes on. How patches are dealt to batches and processes is free too, as long as
+a step reads as many."""
+
 
 class Trainer:
     """A run: network, averaged network, optimizer, and the folder they live in.
@@ -43,17 +48,19 @@ class Trainer:
         network: Trained in place.
         sampler: Cuts the patches to learn from.
         config: How.
-        metadata: Written beside the weights; its card grows with what happened.
+        metadata: Written beside the weights; its card grows with what happened. An earlier run is only resumed if its
+            network, preparation, words and ``card["data_sha256"]`` were the same.
         folder: The run's folder; an earlier run in it is resumed.
         device: Where to compute.
         processes: Who else works on this run.
-        validate: Called every `validate_every` steps with the averaged network, in the first process only.
+        validate: Called every `validate_every` steps with the averaged network, in every process, and must give the
+            same in all of them; the run never validates without it.
 
     Raises:
         CheckpointError: The folder holds a run with other settings, or a damaged one.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  everything a run is made of
+    def __init__(
         self,
         network: UniversalNetwork,
         sampler: PatchSampler,
@@ -74,16 +81,22 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.shared = processes.share(self.network, device)
         self.step = 0
         self.seconds = 0.0
         self.best: dict[str, float] = {}
         """Step and mean Dice of the best validation so far, and validations since."""
+        self._untold = (0.0, 0)
+        """Sum and number of losses since the last row of the log: this process's part."""
         self._cutter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patches")
         self._ahead: tuple[int, Future[list[PatchBatch]]] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         if self._state_path.is_file():
             self._resume()
+        if len(set(processes.gather(self.step))) > 1:
+            raise CheckpointError(
+                f"{self._state_path}: not all processes see this file; give a run folder that all machines share"
+            )
+        self.shared = processes.share(self.network, device)
 
     @property
     def _state_path(self) -> Path:
@@ -99,47 +112,54 @@ class Trainer:
 
         A run that is already there is not trained again, but its weights are written anew, so that
         their card says what the recipe says now.
+
+        Raises:
+            ConfigError: The loss is no number any more (``E-DIVERGED``). What was saved before stays.
+            OutputError: The folder cannot be written.
         """
-        losses: list[float] = []
-        began, first = time.monotonic() - self.seconds, self.step
-        with RunLog(self.folder, self.step) if self.processes.is_first else nullcontext() as log:
+        began = time.monotonic() - self.seconds
+        if self.processes.is_first:
+            _sweep(self.folder)
+        with self._cutter, RunLog(self.folder, self.step) if self.processes.is_first else nullcontext() as log:
             while self.step < self.config.steps and not self.has_given_up:
-                losses.append(self._one_step())
+                self._one_step()
                 self.step += 1
                 self.seconds = time.monotonic() - began
-                if self.step % self.config.log_every == 0 or self.step == self.config.steps:
-                    self._tell(log, report, losses, first)
-                    losses = []
+                if self._is_due(self.config.log_every):
+                    self._tell(log, report)
                 if self._is_due(self.config.validate_every):
                     self._validate(log, report)
-                if self._is_due(self.config.save_every) and not self.step == self.config.steps:
+                if self._is_due(self.config.save_every) and self.step < self.config.steps:
                     self.save()
-        self._cutter.shutdown()
         self.save()
         return self.folder / "weights.safetensors"
 
     def _is_due(self, every: int) -> bool:
         return every > 0 and (self.step % every == 0 or self.step == self.config.steps)
 
-    def _tell(self, log: RunLog | None, report: Report, losses: Sequence[float], first: int) -> None:
-        loss = self.processes.total(sum(losses) / len(losses), self.device)
-        if log is None:
-            return
+    def _tell(self, log: RunLog | None, report: Report) -> None:
+        total, count = self._untold
+        (loss,) = self.processes.totals([total / count], self.device)
+        self._untold = (0.0, 0)
         row = {
             "step": self.step,
             "loss": round(loss, 5),
             "learning_rate": learning_rate(self.config, self.step - 1),
             "seconds": round(self.seconds, 1),
         }
-        log.write(row)
-        report({**row, "steps": self.config.steps})
+        self._write_row(row, log, report)
 
-    def _one_step(self) -> float:
-        """One step of the optimizer; returns this process's part of the step's loss."""
+    def _write_row(self, row: dict[str, Any], log: RunLog | None, report: Report) -> None:
+        if log is not None:
+            log.write(row)
+            report({**row, "steps": self.config.steps})
+
+    def _one_step(self) -> None:
+        """One step of the optimizer."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         batches = self._take_batches()
-        pairs = self.processes.total(sum(int(batch.known_BN.sum()) for batch in batches), self.device)
+        (pairs,) = self.processes.totals([sum(int(batch.known_BN.sum()) for batch in batches)], self.device)
         self.optimizer.zero_grad(set_to_none=True)
         loss = 0.0
         for index, batch in enumerate(batches):
@@ -150,10 +170,16 @@ class Trainer:
                 # Processes average their gradients; the step wants their sum.
                 (part * self.processes.count).backward()  # type: ignore[no-untyped-call]
             loss += float(part.detach())
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        if not bool(norm.isfinite()):
+            raise ConfigError(
+                f"{self.folder}: step {self.step + 1} has a loss of {loss:g} and gradients that are no numbers; the "
+                "last saved state is as it was; start over with a lower optimize.learning_rate, or with precision fp32",
+                code="E-DIVERGED",
+            )
         self.optimizer.step()
         self._average()
-        return loss
+        self._untold = (self._untold[0] + loss, self._untold[1] + 1)
 
     def _take_batches(self) -> list[PatchBatch]:
         """The patches of this step; a second thread then cuts the next ones while this step computes."""
@@ -187,21 +213,21 @@ class Trainer:
 
     def _validate(self, log: RunLog | None, report: Report) -> None:
         """Score the averaged weights on held-out scans; keep them if they are the best so far."""
-        mean = -1.0
-        if log is not None and self.validate is not None:
-            began = time.monotonic()
-            dice = self.validate(self.averaged)
-            scored = [value for value in dice.values() if value is not None]
-            mean = sum(scored) / len(scored) if scored else 0.0
-            row = {
-                "step": self.step,
-                "mean_dice": round(mean, 5),
-                "dice": {name: None if value is None else round(value, 5) for name, value in dice.items()},
-                "validation_seconds": round(time.monotonic() - began, 1),
-            }
-            log.write(row)
-            report({**row, "steps": self.config.steps})
-        mean = self.processes.total(max(mean, 0.0), self.device)
+        if self.validate is None:
+            return
+        began = time.monotonic()
+        dice = self.validate(self.averaged)
+        scored = [value for value in dice.values() if value is not None]
+        mean = sum(scored) / len(scored) if scored else None
+        row = {
+            "step": self.step,
+            "mean_dice": None if mean is None else round(mean, 5),
+            "dice": {name: None if value is None else round(value, 5) for name, value in dice.items()},
+            "validation_seconds": round(time.monotonic() - began, 1),
+        }
+        self._write_row(row, log, report)
+        if mean is None:
+            return
         if mean > self.best.get("dice", -1.0):
             self.best = {"step": self.step, "dice": mean, "since": 0}
             if self.processes.is_first:
@@ -210,49 +236,79 @@ class Trainer:
             self.best["since"] += 1
 
     def save(self) -> None:
-        """Write the state to resume from and the averaged weights, each atomically, in the first process."""
+        """Write the state to resume from and the averaged weights, each atomically, in the first process.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        # From here on the first process holds the sum, here as after a resumption.
+        total, count = self._untold
+        (total,) = self.processes.totals([total], self.device)
+        self._untold = (total if self.processes.is_first else 0.0, count)
         if self.processes.is_first:
             state = {
                 "step": self.step,
                 "seconds": self.seconds,
                 "best": self.best,
+                "untold": [total, count],
                 "network": self.network.state_dict(),
                 "averaged": self.averaged.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "config": self.config.model_dump_json(),
+                "settings": json.dumps(self._settings()),
             }
-            scratch = self._state_path.with_suffix(".tmp")
-            with scratch.open("wb") as file:
+            with open_atomic(self._state_path) as file:
                 torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(self._state_path)
             self._write_weights("weights.safetensors")
         self.processes.wait()
 
     def _write_weights(self, name: str) -> None:
         done: dict[str, Any] = {"steps": self.step, "wall_seconds": round(self.seconds), "seed": self.config.seed}
         if self.best:
-            done["validation"] = {"step": self.best["step"], "mean_dice": round(self.best["dice"], 4)}
+            done["best_validation"] = {"step": self.best["step"], "mean_dice": round(self.best["dice"], 4)}
         if self.processes.count > 1:
             done["processes"] = self.processes.count
         metadata = Metadata(**{**self.metadata.__dict__, "card": {**self.metadata.card, **done}})
         save_checkpoint(self.folder / name, self.averaged, metadata, dtype=torch.float16)
 
+    def _settings(self) -> dict[str, Any]:
+        """What two runs must have in common for one to go on where the other stopped."""
+        found: dict[str, Any] = {
+            f"optimize.{name}": value for name, value in self.config.model_dump(mode="json", exclude=_FREE).items()
+        }
+        found["patches per step"] = self.config.patches_per_step * self.processes.count
+        found |= {f"network.{name}": value for name, value in self.metadata.network.to_dict().items()}
+        found["preparation"] = self.preparation.to_dict()
+        found["words"] = dict(self.metadata.text_bank)
+        found["training scans or cards"] = self.metadata.card.get("data_sha256")
+        return found
+
     def _resume(self) -> None:
         try:
             state = torch.load(self._state_path, map_location=self.device, weights_only=True)
-        except (RuntimeError, UnpicklingError, EOFError, OSError) as error:
+            settings = json.loads(state["settings"])
+        except (RuntimeError, UnpicklingError, EOFError, OSError, KeyError, ValueError, TypeError) as error:
             raise CheckpointError(
-                f"{self._state_path}: cannot be resumed, the file is damaged; remove it to start over, "
-                "or train into a new folder"
+                f"{self._state_path}: cannot be resumed, the file is damaged or of another version; remove it to "
+                "start over, or train into a new folder"
             ) from error
-        if state["config"] != self.config.model_dump_json():
+        own = json.loads(json.dumps(self._settings()))
+        other = sorted(name for name in own.keys() | settings.keys() if own.get(name) != settings.get(name))
+        if other:
             raise CheckpointError(
-                f"{self._state_path}: this run was started with other settings; "
+                f"{self._state_path}: this run was started with other settings ({', '.join(other)}); "
                 "restore them, or train into a new folder"
             )
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds, self.best = int(state["step"]), float(state["seconds"]), dict(state["best"])
+        total, count = state["untold"]
+        self._untold = (float(total) if self.processes.is_first else 0.0, int(count))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed run had not finished writing."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        path.unlink(missing_ok=True)
+    for path in folder.glob(".*.safetensors.*.tmp"):
+        path.unlink(missing_ok=True)

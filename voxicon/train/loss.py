@@ -13,9 +13,7 @@ SMOOTH = 1.0
 """Added to the Dice denominator, in voxels. Source: the original's per-volume binary Dice loss."""
 
 
-def partial_label_loss(
-    logits_BNV: Tensor, target_BNV: Tensor, known_BN: Tensor, pairs: float | None = None
-) -> Tensor:
+def partial_label_loss(logits_BNV: Tensor, target_BNV: Tensor, known_BN: Tensor, pairs: float | None = None) -> Tensor:
     """Mean over known (scan, class) pairs of binary cross-entropy plus one minus Dice.
 
     - Unknown pairs never enter the computation: the gradient at their logits is exactly zero.

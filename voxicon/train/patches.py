@@ -85,7 +85,7 @@ class PatchSampler:
         ConfigError: No case.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  one place where all that decides a patch comes together
+    def __init__(
         self,
         cases: Sequence[TrainingCase],
         datasets: Sequence[int],
@@ -120,9 +120,9 @@ class PatchSampler:
 
     def _patch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         case, drawn = self._case(generator)
-        center = self._center(case, drawn, generator)
         zoom = case.traits.zoom
         enlarged = draw_uniform(generator, zoom.low, zoom.high) if zoom and draw_chance(generator, zoom.chance) else 1.0
+        center = self._center(case, drawn, enlarged, generator)
         warp = draw_warp(self.augment, generator, center, self.size_XYZ, self.spacing_mm, enlarged)
         box, local = _near(warp, case.hu_XYZ.shape)
         hu = warp_values(_tensor(case.hu_XYZ, box).float(), local)
@@ -151,7 +151,9 @@ class PatchSampler:
             return self.cases[_pick(range(len(self.cases)), generator)], None
         return self.cases[_pick(_pick(self._by_dataset, generator), generator)], None
 
-    def _center(self, case: TrainingCase, drawn: int | None, generator: torch.Generator) -> tuple[float, float, float]:
+    def _center(
+        self, case: TrainingCase, drawn: int | None, zoom: float, generator: torch.Generator
+    ) -> tuple[float, float, float]:
         """The middle of the patch in voxels, moved so that little of the patch leaves the scan."""
         if drawn is not None:
             at = _pick(case.centers[drawn], generator).tolist()
@@ -165,8 +167,10 @@ class PatchSampler:
             at = _anywhere(case, generator)
         center = []
         for place, size, n in zip(at, self.size_XYZ, case.hu_XYZ.shape, strict=True):
-            shifted = place + draw_uniform(generator, -1, 1) * self.sampling.jitter * size
-            margin = _MARGIN * size
+            # An enlarged patch shows less of the scan: what it is centered on must stay inside.
+            shown = size / zoom
+            shifted = place + draw_uniform(generator, -1, 1) * self.sampling.jitter * shown
+            margin = _MARGIN * shown
             kept = min(max(shifted, margin), n - margin) if n > 2 * margin else n / 2
             # On the voxel grid, so that a patch that is not warped is not blurred either.
             center.append(round(kept - (size - 1) / 2) + (size - 1) / 2)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import distributed, nn
 
 from voxicon.errors import ConfigError
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(days=1)
+"""How long a process waits for another. The usual ten minutes are less than preparing a dataset takes; where a process
+dies, torchrun ends the others at once."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +33,21 @@ class Processes:
         """True for the one process that writes files and speaks."""
         return self.rank == 0
 
-    def total(self, value: float, device: torch.device) -> float:
-        """The sum of a number over all processes."""
+    def totals(self, values: Sequence[float], device: torch.device) -> list[float]:
+        """Each of some numbers summed over all processes; every process gets the same sums."""
         if self.count == 1:
-            return value
-        summed = torch.tensor(value, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+            return list(values)
+        summed = torch.tensor(values, dtype=torch.float64, device=device)
         distributed.all_reduce(summed)
-        return float(summed)
+        return [float(value) for value in summed]
+
+    def gather(self, value: T) -> list[T]:
+        """What every process has, in order of rank; for small plain data."""
+        if self.count == 1:
+            return [value]
+        found: list[T] = [value] * self.count
+        distributed.all_gather_object(found, value)
+        return found
 
     def wait(self) -> None:
         """Return when every process has come here."""
@@ -54,7 +70,7 @@ def processes(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
         Who this process is, and its device: with several GPUs each process takes the one of its local rank.
 
     Raises:
-        ConfigError: More processes than GPUs on this machine.
+        ConfigError: More processes than GPUs on this machine, or a device that processes cannot share.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes(), device
@@ -68,7 +84,9 @@ def processes(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    elif device.type != "cpu":
+        raise ConfigError(f"several processes cannot share the device {device}; pass --device cpu or cuda")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size()), device
     finally:
