@@ -17,7 +17,7 @@ people are those of the training scans: this measures the rule, not accuracy on 
 from __future__ import annotations
 
 import argparse
-import json
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +136,18 @@ def write_recipe(folder: Path, run: str, times: int, steps: int, seed: int) -> P
     return path
 
 
+def write_assembly(folder: Path) -> None:
+    """The same datasets as a recipe that also validates, for ablations: patients train, the unwarped CTs judge."""
+    recipe = yaml.safe_load((folder / "partial.yaml").read_text(encoding="utf8"))
+    recipe["datasets"].append({"card": "test.yaml", "folder": "test"})
+    recipe |= {"name": "assembly", "manifest": "manifest.csv"}
+    recipe["optimize"]["steps"] = 1000
+    write_text(folder / "assembly.yaml", yaml.safe_dump(recipe, sort_keys=False))
+    sources = {source for source, _ in PATIENTS.values()}
+    rows = [f"partial_{patient}/{patient},train" for patient in PATIENTS] + [f"test/{name},val" for name in sources]
+    write_text(folder / "manifest.csv", "id,split\n" + "\n".join(sorted(rows)) + "\n")
+
+
 def main() -> None:
     """Make the data, train and evaluate every run that is not there yet, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -152,15 +164,18 @@ def main() -> None:
     write_text(
         out / "judge.yaml", yaml.safe_dump({"name": "judge", "datasets": [{"card": "test.yaml", "folder": "test"}]})
     )
-    scores = {}
+    rows = {}
     for run in ("partial", "background", "full"):
         folder = out / (run if run == "full" else f"{run}-{options.times}")
         recipe = write_recipe(out, run, options.times, options.steps, options.seed)
         voxicon("train", recipe, "-o", folder, "--cache", out / "prepared")
         weights = folder / "weights.safetensors"
         voxicon("evaluate", out / "judge.yaml", "--weights", weights, "--split", "train", "-o", folder / "evaluation")
-        scores[run] = json.loads((folder / "evaluation" / "summary.json").read_text(encoding="utf8"))
-    print_table(scores)
+        with (folder / "evaluation" / "cases.csv").open(encoding="utf8", newline="") as file:
+            rows[run] = list(csv.DictReader(file))
+    write_recipe(out, "partial", options.times, options.steps, options.seed)
+    write_assembly(out)
+    print_table(rows, options.times)
 
 
 def voxicon(*words: object) -> None:
@@ -168,16 +183,19 @@ def voxicon(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "voxicon", *map(str, words)], check=True)
 
 
-def print_table(scores: dict[str, dict]) -> None:
-    """Mean Dice of each organ over the two CTs, one column per run."""
-    print("| organ | " + " | ".join(scores) + " |\n|---|" + "---|" * len(scores))
-    means: dict[str, list[float]] = {run: [] for run in scores}
+def print_table(rows: dict[str, list[dict[str, str]]], times: int) -> None:
+    """Mean Dice of each organ, one column per run, over the CTs of the kinds it is annotated on."""
+    print("| organ | " + " | ".join(rows) + " |\n|---|" + "---|" * len(rows))
+    means: dict[str, list[float]] = {run: [] for run in rows}
     for organ in ORGANS:
-        row = {run: found["classes"][organ]["all"]["dice"]["mean"] for run, found in scores.items()}
-        for run, value in row.items():
-            means[run].append(value)
-        print(f"| {organ} | " + " | ".join(f"{value:.3f}" for value in row.values()) + " |")
-    print("| mean | " + " | ".join(f"{np.mean(values):.3f}" for values in means.values()) + " |")
+        kinds = {PATIENTS[patient][0] for patient, organs in ANNOTATED[times].items() if organ in organs}
+        cells = []
+        for run, found in rows.items():
+            dice = [float(row["dice"]) for row in found if row["class"] == organ and row["case"] in kinds]
+            means[run].append(float(np.mean(dice)))
+            cells.append(f"{means[run][-1]:.3f}")
+        print(f"| {organ} | {' | '.join(cells)} |")
+    print("| **mean** | " + " | ".join(f"**{np.mean(values):.3f}**" for values in means.values()) + " |")
 
 
 if __name__ == "__main__":

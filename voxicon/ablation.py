@@ -31,7 +31,7 @@ class Grid(BaseModel):
     """What to compare.
 
     Attributes:
-        base: A recipe; relative to the grid's file.
+        base: A recipe; relative to the grid's file. The command line may name another.
         changes: ``FIELD=VALUE`` for every variant.
         variants: Name → ``FIELD=VALUE`` of that variant; an empty list is the base itself. Or
         grid: field → values, every combination being a variant.
@@ -99,7 +99,7 @@ def load_grid(path: Path) -> Grid:
 
 def run_grid(
     grid: Grid,
-    base: Path,
+    recipe_path: Path,
     out: Path,
     device: torch.device,
     *,
@@ -112,7 +112,7 @@ def run_grid(
 
     Args:
         grid: What to compare.
-        base: Folder that the grid's paths are relative to.
+        recipe_path: The base recipe.
         out: One folder per variant and seed, and the prepared scans they share.
         device: Where to compute.
         data: As for `voxicon.training.plan_training`.
@@ -121,7 +121,6 @@ def run_grid(
     Raises:
         ConfigError: No scan is held out for validation, or a change does not fit the recipe.
     """
-    recipe_path = base / grid.base
     variants = grid.all_variants()
     # All recipes are read before the first is trained: a misspelled field must not cost hours.
     recipes = {

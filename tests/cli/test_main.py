@@ -28,7 +28,7 @@ OPTIONS = {
     "train": {
         "--data", "-o", "--output", "--preset", "--set", "--cache", "--device", "--json", "-q", "--quiet", "--debug",
     },
-    "ablate": {"--data", "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug"},
+    "ablate": {"--data", "--base", "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug"},
     "assembly check": {
         "-o", "--output", "--name", "--preset", "--seed", "--val", "--test", "--folds", "--official",
         "--ignore-official", "--json", "-q", "--quiet", "--debug",

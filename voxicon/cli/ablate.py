@@ -16,6 +16,7 @@ def ablate(
         Path | None,
         typer.Option("--data", help="Folder the datasets' folders are relative to; the recipe's by default."),
     ] = None,
+    base: Annotated[Path | None, typer.Option(help="A recipe to vary, in place of the grid's own.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--output", help="A folder per variant is made in it.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The outcomes as JSON on stdout.")] = False,
@@ -32,7 +33,8 @@ def ablate(
     plan = load_grid(grid)
     folder = out if out is not None else Path("runs") / grid.stem
     with progress_bar(quiet) as tick:
-        outcomes = run_grid(plan, grid.parent, folder, pick_device(device), data=data, told=tick)
+        recipe = base if base is not None else grid.parent / plan.base
+        outcomes = run_grid(plan, recipe, folder, pick_device(device), data=data, told=tick)
     shown = table(outcomes)
     write_text(folder / "table.md", shown + "\n")
     write_text(folder / "outcomes.json", json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
