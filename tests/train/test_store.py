@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -185,3 +187,9 @@ def test_prepared_scans_of_another_version_are_not_found(monkeypatch: pytest.Mon
     key = entry_key({"image": "ab"})
     monkeypatch.setattr(store_module, "VERSION", store_module.VERSION + 1)
     assert entry_key({"image": "ab"}) != key
+
+
+def test_without_the_train_extra_training_says_what_to_install() -> None:
+    code = "import sys; sys.modules['blosc2'] = None; import voxicon.train.store"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ConfigError: training needs the package blosc2" in done.stderr

@@ -18,13 +18,19 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
 from voxicon.data.card import Sampling, Zoom
-from voxicon.errors import OutputError
+from voxicon.errors import ConfigError, OutputError
 from voxicon.train.cases import TrainingCase, Traits
+
+try:
+    import blosc2
+except ImportError as error:
+    raise ConfigError(
+        "training needs the package blosc2, which is not installed; run: pip install 'voxicon[train]'"
+    ) from error
 
 VERSION = 1
 """Part of every key: raise it whenever prepared scans come out differently."""
