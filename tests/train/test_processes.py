@@ -27,7 +27,7 @@ def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [*TORCHRUN, "-m", "tests.train.two_processes", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.returncode == 0, done.stderr
     return folder
 
 

@@ -89,5 +89,6 @@ def processes(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size()), device
+        distributed.barrier()  # none may close its connections while another still reads from them
     finally:
         distributed.destroy_process_group()
