@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from voxicon.core.concepts import Vocabulary
-from voxicon.data.card import FOREGROUND, Part, card_ids, define_concepts, load_card, parse_card
+from voxicon.data.card import FOREGROUND, OWN_IDS, Part, card_ids, define_concepts, load_card, parse_card
 from voxicon.errors import CardError, UsageError
 
 GOOD = """\
@@ -110,7 +110,7 @@ def test_a_card_brings_classes_of_its_own() -> None:
     card = parse_card(text, "example.yaml")
     stone = card.vocabulary()["pet_stone"]
     assert (stone.kind, stone.parents, stone.cleanup.rule) == ("lesion", ("liver",), "none")
-    assert stone.id == max(concept.id for concept in Vocabulary.default()) + 1
+    assert stone.id == OWN_IDS > max(concept.id for concept in Vocabulary.default())
     assert card.vocabulary().resolve("Pet stone") == stone
     assert "pet_stone" not in Vocabulary.default()
 

@@ -13,7 +13,7 @@ from voxicon.data.cases import read_case
 from voxicon.data.example import case_id, make_scan, write_example
 from voxicon.data.harmonise import to_raw
 from voxicon.data.layout import find_dataset, recognize
-from voxicon.errors import CardError, ConfigError
+from voxicon.errors import CardError
 
 
 @pytest.mark.parametrize("name", card_ids())
@@ -115,5 +115,16 @@ def test_the_same_case_twice_is_refused(tmp_path: Path) -> None:
     batch = next(tmp_path.iterdir())
     batch.rename(tmp_path / "Training Batch 1")
     write_example(card, tmp_path, n_cases=1)
-    with pytest.raises((CardError, ConfigError), match="lies twice"):
+    with pytest.raises(CardError, match="case 0 lies twice"):
+        find_dataset(card, tmp_path)
+
+
+def test_two_label_files_for_one_scan_are_refused(tmp_path: Path) -> None:
+    card = load_card("lits")
+    (image,) = write_example(card, tmp_path, n_cases=1)
+    label = image.with_name("segmentation-0.nii")
+    other = tmp_path / "Training Batch 2" / label.name
+    other.parent.mkdir()
+    other.write_bytes(label.read_bytes())
+    with pytest.raises(CardError, match="labels of case 0 lie twice"):
         find_dataset(card, tmp_path)

@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def _interrupted() -> None:
-    _say("interrupted; finished files are whole, run again with --continue to go on")
+    _say("interrupted; finished files are whole, the same command again goes on ('segment' with --continue)")
     sys.exit(INTERRUPTED)
 
 

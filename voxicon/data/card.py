@@ -139,6 +139,9 @@ class Zoom(_Section):
         return self
 
 
+OWN_IDS = 1000
+"""First id of classes that are not in the vocabulary; the package's own stay below."""
+
 FOREGROUND = Sampling(background=1, foreground=2)
 """Source: the original's default, two patches on any label to one beside it."""
 
@@ -203,7 +206,7 @@ class DatasetCard(_Section):
 
 
 def define_concepts(entries: Mapping[str, Mapping[str, Any]]) -> tuple[Concept, ...]:
-    """Concepts for classes that a card or a checkpoint brings along, numbered after the vocabulary's.
+    """Concepts for classes that a card or a checkpoint brings along, numbered from `OWN_IDS`.
 
     Only `kind` is required of an entry; what is left out is as for a class without a code, a side or a
     cleanup rule. Colors are spread by number.
@@ -211,9 +214,8 @@ def define_concepts(entries: Mapping[str, Mapping[str, Any]]) -> tuple[Concept, 
     Raises:
         CardError: A field is unknown or missing.
     """
-    first = max(concept.id for concept in Vocabulary.default()) + 1
     concepts = []
-    for number, (name, entry) in enumerate(entries.items(), start=first):
+    for number, (name, entry) in enumerate(entries.items(), start=OWN_IDS):
         color = [round(128 + 100 * math.sin(number * 2.4 + phase)) for phase in (0, 2, 4)]
         values = {
             "snomed": ["", name],

@@ -140,7 +140,10 @@ def _scan(card: DatasetCard, root: Path) -> Dataset:
     cases: dict[str, Case] = {}
     unlabeled, orphans = [], []
     for part in card.parts:
-        images = dict(_matches(part.image, part, root))
+        images: dict[str, Path] = {}
+        for name, image in _matches(part.image, part, root):
+            if images.setdefault(name, image) != image:
+                raise CardError(f"{card.id}: case {name} lies twice, as {images[name]} and {image}; remove one")
         for name, image in images.items():
             case = _case(card, part, root, name, image, official)
             if case is None:
@@ -159,6 +162,8 @@ def _case(
     split = official.get(name, part.split)
     if part.label is not None:
         found = _expand(part.label, name, root)
+        if len(found) > 1:
+            raise CardError(f"{card.id}: labels of case {name} lie twice, as {found[0]} and {found[1]}; remove one")
         return Case(card, name, image, found[0], {}, annotates, split) if found else None
     if part.masks is None:
         return None
