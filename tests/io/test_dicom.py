@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
-    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -106,10 +106,10 @@ def test_row_42_a_packing_without_a_decoder_is_named(tmp_path):
     slices = series()
     for data in slices:
         data.compress(RLELossless, generate_instance_uid=False)
-    slices[0].file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    slices[0].file_meta.TransferSyntaxUID = HTJ2KLossless
     message = refused(save(tmp_path, slices), "E-TS", UnreadableFile)
     assert "/000.dcm" in message
-    assert "1.2.840.10008.1.2.4.70" in message
+    assert "1.2.840.10008.1.2.4.201" in message
 
 
 def test_row_40_a_packed_slice_that_ends_early(tmp_path):

@@ -35,10 +35,10 @@ def assert_same_training(shared: Path, alone: Path) -> None:
     states = [torch.load(folder / "resume.pt", weights_only=True) for folder in (shared, alone)]
     for part in ("network", "averaged"):
         for name, tensor in states[0][part].items():
-            assert float((tensor - states[1][part][name]).abs().max()) <= 1e-6, f"{part} {name}"
+            assert float((tensor - states[1][part][name]).abs().max()) <= 1e-5, f"{part} {name}"
     for a, b in zip(*(state["optimizer"]["state"].values() for state in states), strict=True):
         # The first moment of AdamW is a running mean of the gradients.
-        assert torch.allclose(a["exp_avg"], b["exp_avg"], atol=1e-6)
+        assert torch.allclose(a["exp_avg"], b["exp_avg"], atol=1e-5)
     assert states[0]["step"] == states[1]["step"] == 3
     rows, expected = rows_of(shared), rows_of(alone)
     assert [(row["step"], "loss" in row) for row in rows] == [(row["step"], "loss" in row) for row in expected]

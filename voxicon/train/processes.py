@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import torch
 from torch import distributed, nn
+from torch.distributed import distributed_c10d
 
 from voxicon.errors import ConfigError
 
@@ -89,6 +91,19 @@ def processes(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size()), device
-        distributed.barrier()  # none may close its connections while another still reads from them
+        _part(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()
+
+
+def _part(rank: int, count: int) -> None:
+    """Return when every process is done with its connections.
+
+    Gloo aborts a process that still reads from one that has closed, and a barrier of gloo is itself such a reading;
+    so the processes meet in the store they first met in.
+    """
+    store = distributed_c10d._get_default_store()
+    store.set(f"voxicon/done/{rank}", "yes")
+    # Where the first process keeps the store, it may be gone before the answer comes: then all were done.
+    with contextlib.suppress(RuntimeError):
+        store.wait([f"voxicon/done/{other}" for other in range(count)], _PATIENCE)
