@@ -68,7 +68,8 @@ def test_a_backbone_keeps_less_and_gives_the_same_gradients(name: str) -> None:
     backbone.recompute = True
     assert backbone.recompute is True
     again, less_kept = step(backbone, image)
-    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
+    # Bit for bit with one thread; several add up in an order of their own.
+    assert all((a - b).abs().max() <= 1e-5 * a.abs().max() for a, b in zip(plain, again, strict=True))
     # Measured: 0.16, 0.12 and 0.13; one block that is left out makes it 0.2 and more.
     assert less_kept < 0.18 * all_kept
     assert backbone.state_dict().keys() == keys
