@@ -51,6 +51,8 @@ def test_gradients_reach_every_weight() -> None:
         ("compact", {"channels": [10, 20]}),
         ("compact", {"channels": []}),
         ("compact", {"channels": [16, -32]}),
+        ("compact", {"windows": [[0.5, 0.5]]}),
+        ("compact", {"windows": [[0.5]]}),
         ("unet", {"width": "wide"}),
         ("swin_unetr", {"feature_size": 50}),
         ("transformer", {}),
@@ -78,3 +80,31 @@ def test_words_are_found_by_name_and_in_the_order_asked() -> None:
     assert none.shape == (1, 0, 4, 4, 4)
     with pytest.raises(CheckpointError, match="no word for liver; they know: a, b"):
         network(image, ("liver",))
+
+
+def test_windows_see_what_lies_within_them_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    unet = CompactUNet((16, 32), windows=((0.4, 0.6),)).eval()
+    image = 0.4 + 0.2 * torch.rand(1, 1, 8, 8, 8)
+    image[..., 0], image[..., 1] = 0.4, 0.6
+    beyond = image.clone()
+    beyond[..., 0], beyond[..., 1] = 0.1, 0.9
+    within = image.clone()
+    within[..., 4] = 0.5
+    _, seen = unet(image)
+    torch.testing.assert_close(unet(beyond)[1], seen)
+    assert not torch.allclose(unet(within)[1], seen)
+
+
+def test_every_window_is_a_channel_of_the_stem() -> None:
+    torch.manual_seed(0)
+    unet = CompactUNet((16, 32), windows=((0.0, 0.5), (0.25, 0.75)))
+    plain = CompactUNet((16, 32))
+    assert (unet.stem.conv.in_channels, plain.stem.conv.in_channels) == (2, 1)
+    image = torch.rand(1, 1, 4, 4, 4)
+    # Worked by hand: 0.5 lies at the top of the first window and in the middle of the second.
+    seen = unet.stem.conv(torch.stack([(image[0] / 0.5).clamp(0, 1), ((image[0] - 0.25) / 0.5).clamp(0, 1)], 1))
+    handed = []
+    unet.stem.conv.register_forward_hook(lambda module, given, out: handed.append(out))
+    unet(image)
+    torch.testing.assert_close(handed[0], seen)

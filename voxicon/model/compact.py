@@ -3,6 +3,9 @@
 Most of a full-resolution U-Net's time goes into its finest level. Here that level has 16 channels and
 one convolution on the way in and one on the way out; depth is spent where it is cheap.
 Convolutions downsample by stride, upsampling is trilinear followed by a convolution.
+
+One gray scale from lung to bone leaves soft organs a few hundredths apart, which a network learns slowly and
+bf16 rounds away. So the image may be read through several fixed windows at once, as a radiologist does.
 """
 
 from __future__ import annotations
@@ -55,6 +58,11 @@ class CompactUNet(nn.Module):
     Args:
         channels: Channels per level, finest first, each a multiple of 16. Inputs must be multiples of
             2 ** (levels - 1) along each axis.
+        windows: Parts of the image's range [0, 1], each read as a channel of its own: ``low`` becomes 0 and ``high`` 1,
+            values beyond are clipped. None: the image is read as it is.
+
+    Raises:
+        ValueError: A window whose high end does not lie above its low end.
 
     Attributes:
         bottleneck_channels: Channels of the deepest map.
@@ -63,9 +71,16 @@ class CompactUNet(nn.Module):
         recompute: Keep less for the backward pass: one map per level and step, nothing of what is inside.
     """
 
-    def __init__(self, channels: tuple[int, ...] = (16, 32, 64, 128, 192)) -> None:
+    def __init__(
+        self,
+        channels: tuple[int, ...] = (16, 32, 64, 128, 192),
+        windows: tuple[tuple[float, float], ...] = (),
+    ) -> None:
         super().__init__()
-        self.stem = _ConvBlock(1, channels[0])
+        if any(high <= low for low, high in windows):
+            raise ValueError(f"windows are pairs of a low and a higher number, got {windows}")
+        self.windows = tuple((float(low), float(high)) for low, high in windows)
+        self.stem = _ConvBlock(max(1, len(windows)), channels[0])
         levels = list(pairwise(channels))
         self.down = nn.ModuleList(_ResidualBlock(fine, coarse, stride=2) for fine, coarse in levels)
         self.lift = nn.ModuleList(nn.Conv3d(coarse, fine, 1, bias=False) for fine, coarse in reversed(levels))
@@ -77,7 +92,8 @@ class CompactUNet(nn.Module):
 
     def forward(self, image_B1XYZ: Tensor) -> tuple[Tensor, Tensor]:
         """Deepest map (B, C, x, y, z) and last decoder map (B, C, X, Y, Z)."""
-        skips = [run_block(self.stem, image_B1XYZ, recompute=self.recompute)]
+        seen = [((image_B1XYZ - low) / (high - low)).clamp(0, 1) for low, high in self.windows] or [image_B1XYZ]
+        skips = [run_block(self.stem, torch.cat(seen, dim=1), recompute=self.recompute)]
         for block in self.down:
             skips.append(run_block(block, skips[-1], recompute=self.recompute))
         bottleneck = x = skips.pop()
