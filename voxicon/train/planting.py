@@ -1,0 +1,118 @@
+"""Lesions planted into training patches as they are cut: every patch other ones, none of them stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from voxicon.synthesis.lesions import KINDS, LesionKind, kind_of, plant
+
+_FEWEST_VOXELS = 60
+"""A corner of an organ smaller than this holds no lesion worth planting."""
+
+
+class PlantingConfig(BaseModel):
+    """How often lesions are planted, and which."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(0.0, ge=0, le=1)
+    """Share of patches that get lesions, where an organ for them is in sight. 0 plants none."""
+    most: int = Field(4, ge=1)
+    """Most lesions in one patch."""
+    kinds: tuple[str, ...] = tuple(KINDS)
+    """Classes to plant; those that a recipe does not learn are left out."""
+
+    @field_validator("kinds")
+    @classmethod
+    def _can_be_planted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in KINDS:
+                raise ValueError(f"{name!r} cannot be planted; known: {', '.join(KINDS)}")
+        return value
+
+
+class Planter:
+    """Plants lesions into patches of organs that are known to have none other than those annotated.
+
+    A kind is planted only where its class and all classes it also belongs to are known: in a scan whose tumors nobody
+    looked for, a tumor more would be labelled and the one beside it not.
+
+    Args:
+        config: How often, and which.
+        classes: Of the run, in order.
+    """
+
+    def __init__(self, config: PlantingConfig, classes: Sequence[str]) -> None:
+        self.config = config
+        index = {name: i for i, name in enumerate(classes)}
+        self.index = index
+        self.kinds: tuple[LesionKind, ...] = tuple(
+            kind
+            for kind in map(kind_of, config.kinds)
+            if kind.name in index and any(host in index for host in kind.hosts)
+        )
+
+    def plantable(self, known_N: NDArray[np.bool_], there_N: NDArray[np.bool_]) -> tuple[LesionKind, ...]:
+        """Kinds for which a scan knows enough and has an organ.
+
+        Args:
+            known_N: bool, which classes the scan knows.
+            there_N: bool, which classes it has.
+        """
+        return tuple(
+            kind
+            for kind in self.kinds
+            if all(known_N[self.index[name]] for name in (kind.name, *kind.also) if name in self.index)
+            and any(known_N[self.index[host]] and there_N[self.index[host]] for host in self._hosts(kind))
+        )
+
+    def _hosts(self, kind: LesionKind) -> list[str]:
+        return [host for host in kind.hosts if host in self.index]
+
+    def plant(
+        self,
+        hu_XYZ: NDArray[np.float32],
+        target_NXYZ: NDArray[np.bool_],
+        known_N: NDArray[np.bool_],
+        spacing_mm: float,
+        rng: np.random.Generator,
+    ) -> list[str]:
+        """Change a patch in place; returns the classes planted, empty when chance or the patch says no.
+
+        The lesion also becomes part of its host, as everywhere in this package: the liver holds its tumors.
+
+        Args:
+            hu_XYZ: float32.
+            target_NXYZ: bool, one mask per class.
+            known_N: bool, which classes the scan knows.
+            spacing_mm: Voxel size.
+            rng: Source of chance.
+        """
+        if rng.random() >= self.config.share:
+            return []
+        there_N = target_NXYZ.sum(axis=(1, 2, 3)) >= _FEWEST_VOXELS
+        kinds = self.plantable(known_N, there_N)
+        if not kinds:
+            return []
+        planted = []
+        sides = (spacing_mm, spacing_mm, spacing_mm)
+        # Few kinds in a patch and several of each: metastases come in numbers.
+        for _ in range(int(rng.integers(1, self.config.most + 1))):
+            kind = kinds[int(rng.integers(len(kinds)))]
+            hosts = [name for name in self._hosts(kind) if there_N[self.index[name]]]
+            host = self.index[hosts[int(rng.integers(len(hosts)))]]
+            taken: NDArray[np.bool_] = np.any(target_NXYZ[[self.index[k.name] for k in self.kinds]], axis=0)
+            found = plant(hu_XYZ, target_NXYZ[host], sides, kind, rng, avoid_XYZ=taken)
+            if found is None:
+                continue
+            hu_XYZ[found.box] = found.hu
+            for name in (kind.name, *kind.also):
+                if name in self.index:
+                    target_NXYZ[(self.index[name], *found.box)] |= found.mask
+            target_NXYZ[(host, *found.box)] |= found.mask
+            planted.append(kind.name)
+        return planted
