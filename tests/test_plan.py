@@ -206,3 +206,16 @@ def test_cards_that_define_one_class_differently_are_refused(folder: Path) -> No
         planned(folder, "c", "d")
     write_dataset(folder, "e", defines=STONE, annotates=annotates)
     assert planned(folder, "c", "e").classes == ("gall_stone",)
+
+
+# --- cards that lie beside their scans ----------------------------------------------------------------------------
+
+
+def test_a_card_is_looked_for_beside_the_recipe_and_then_in_its_datasets_folder(folder: Path) -> None:
+    (folder / "a.yaml").rename(folder / "a" / "card.yaml")
+    datasets = [{"card": "card.yaml", "folder": "a"}, {"card": "b.yaml", "folder": "b"}]
+    plan = planned(folder, datasets=datasets)
+    assert [dataset.card.id for dataset in plan.datasets] == ["a", "b"]
+    (folder / "a" / "card.yaml").unlink()
+    with pytest.raises(CardError, match=r"card.yaml: no such dataset card"):
+        planned(folder, datasets=datasets)

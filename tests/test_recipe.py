@@ -9,14 +9,15 @@ import pytest
 import yaml
 
 from tests.train.phantoms import recipe_values, write_recipe
-from voxicon.data.card import load_card
 from voxicon.errors import ConfigError
+from voxicon.model.checkpoint import read_metadata
 from voxicon.model.network import NetworkConfig, build_network
 from voxicon.prep.pipeline import PreparationConfig
 from voxicon.recipe import PRESETS, Recipe, load_recipe, make_recipe
 from voxicon.segmenter import inference_config
 from voxicon.train.augment import PAPER, AugmentConfig
 from voxicon.train.patches import SamplingConfig
+from voxicon.weights.store import resolve
 
 STARTER = Path(__file__).parent.parent / "recipes" / "starter.yaml"
 LEAST: dict[str, Any] = {"name": "mine", "datasets": [{"card": "lits"}]}
@@ -161,38 +162,52 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
 # --- the recipe that ships --------------------------------------------------------------------------------------
 
 
-def test_the_starter_recipe_means_what_it_meant() -> None:
-    recipe = load_recipe(STARTER)
-    assert [dataset.card for dataset in recipe.datasets] == ["chest_abdomen", "abdomen_pelvis"]
-    assert all(load_card(dataset.card) for dataset in recipe.datasets)
-    assert recipe.classes is None
-    assert (recipe.missing, recipe.manifest, recipe.fold) == ("unknown", None, None)
-    optimize = recipe.optimize
-    # What the first starter weights were made with, defaults of that time included.
-    assert optimize.model_dump(exclude={"augment", "sampling"}) == {
-        "steps": 3000, "batch": 1, "accumulate": 1, "patch": (96, 80, 80), "learning_rate": 0.002, "weight_decay": 0.01,
-        "warmup": 200, "ema": 0.997, "clip": 5.0, "precision": "bf16", "recompute": False, "seed": 20261121,
-        "log_every": 20, "save_every": 200, "validate_every": 0, "patience": 0,
-    }  # fmt: skip
-    assert optimize.sampling == SamplingConfig(datasets="proportional", centers="classes", class_share=0.7, jitter=0.3)
-    assert optimize.augment == AugmentConfig(
-        rotate_degrees=15, scale=1.2, elastic_mm=9, elastic_cell_mm=60, repaint=0.7, noise_hu=30, blur_voxels=0.8,
-        thick_slices=0.25, contrast=1.15, brightness_hu=15, brightness=1, quarter_turns=0, cut=0.2,
-    )  # fmt: skip
-    assert recipe.network.model_dump() == {
-        "backbone": "compact", "options": {"channels": [16, 32, 64, 128, 192]}, "controller": "shared",
-    }  # fmt: skip
-    assert recipe.text.model_dump() == {"encoder": "minilm", "template": "V1", "center": True}
-    assert recipe.preparation == {
-        "spacing_mm": [3, 3, 3], "window_hu": [-1000, 400], "antialias": True, "crop": "body",
-    }  # fmt: skip
-    assert recipe.inference.model_dump() == {
-        "window": (96, 80, 80), "overlap": 0.5, "threshold": 0.5, "padding": "edge",
-    }  # fmt: skip
-    assert recipe.repaint_hu["aorta"] == (25, 420)
-    assert len(recipe.repaint_hu) == 28
+def test_the_second_step_of_the_starter_goes_on_where_the_first_stops() -> None:
+    first, second = load_recipe(STARTER.with_name("starter_coarse.yaml")), load_recipe(STARTER)
+    assert second.start is not None
+    assert second.start.parts[-2:] == (first.name, "weights.safetensors")
+    for part in ("network", "text", "classes", "datasets", "repaint_hu"):
+        assert getattr(first, part) == getattr(second, part)
+    assert (first.preparation["spacing_mm"], second.preparation["spacing_mm"]) == ([4, 4, 4], [3, 3, 3])
+    assert (first.optimize.lesions.share, second.optimize.lesions.share) == (0.5, 0.5)
+
+
+def test_the_weights_that_ship_were_made_by_the_recipe_that_ships() -> None:
+    made_by = read_metadata(resolve("starter")).card["recipe"]
+    recipe = load_recipe(STARTER).model_dump(mode="json")
+    for part in recipe.keys() - {"card"}:
+        assert made_by[part] == recipe[part], part
 
 
 def test_phantom_recipes_are_recipes() -> None:
     values = yaml.safe_load(yaml.safe_dump(recipe_values("livers", optimize={"steps": 9})))
     assert make_recipe(values, "x").optimize.steps == 9
+
+
+# --- recipes like others ------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_says_only_what_differs_from_the_one_it_is_like(tmp_path: Path) -> None:
+    values = recipe_values("a")
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(values))
+    second = {"like": "first.yaml", "name": "second", "optimize": {"steps": 77}}
+    (tmp_path / "second.yaml").write_text(yaml.safe_dump(second))
+    first, other = (load_recipe(tmp_path / f"{name}.yaml") for name in ("first", "second"))
+    assert (other.name, other.optimize.steps) == ("second", 77)
+    assert other.optimize.model_copy(update={"steps": first.optimize.steps}) == first.optimize
+    assert other.datasets == first.datasets
+    assert load_recipe(tmp_path / "second.yaml", ["optimize.steps=5"]).optimize.steps == 5
+
+
+@pytest.mark.parametrize(("like", "found"), [("me.yaml", "like this one"), ("none.yaml", "cannot be read")])
+def test_a_recipe_like_itself_or_like_none_is_refused(tmp_path: Path, like: str, found: str) -> None:
+    (tmp_path / "me.yaml").write_text(yaml.safe_dump({"like": like}))
+    with pytest.raises(ConfigError, match=found):
+        load_recipe(tmp_path / "me.yaml")
+
+
+def test_recipes_that_are_like_one_another_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("like: b.yaml")
+    (tmp_path / "b.yaml").write_text("like: a.yaml")
+    with pytest.raises(ConfigError, match="like this one"):
+        load_recipe(tmp_path / "a.yaml")

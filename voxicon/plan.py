@@ -31,6 +31,7 @@ class Plan:
         test: Scans held out.
         preparation: Of the scans.
         rows: The manifest; empty without one.
+        start: Weights to start from, if any.
     """
 
     recipe: Recipe
@@ -42,6 +43,7 @@ class Plan:
     test: tuple[Case, ...]
     preparation: PreparationConfig
     rows: Mapping[str, ManifestRow]
+    start: Path | None = None
 
 
 def plan_training(recipe: Recipe, base: Path, data: Path | None = None) -> Plan:
@@ -56,7 +58,11 @@ def plan_training(recipe: Recipe, base: Path, data: Path | None = None) -> Plan:
         CardError: A card is wrong, or its files are not where it says.
         ConfigError: Cards, classes, manifest and settings do not fit each other.
     """
-    datasets = tuple(find_dataset(_card(entry.card, base), (data or base) / entry.folder) for entry in recipe.datasets)
+    folders = [(data or base) / entry.folder for entry in recipe.datasets]
+    datasets = tuple(
+        find_dataset(_card(entry.card, (base, folder)), folder)
+        for entry, folder in zip(recipe.datasets, folders, strict=True)
+    )
     twice = sorted(name for name, n in Counter(dataset.card.id for dataset in datasets).items() if n > 1)
     if twice:
         raise ConfigError(f"recipe {recipe.name}: dataset {', '.join(twice)} is listed more than once; list it once")
@@ -72,7 +78,8 @@ def plan_training(recipe: Recipe, base: Path, data: Path | None = None) -> Plan:
     train, val, test = (tuple(split[name]) for name in ("train", "val", "test"))
     vocabulary = extended_vocabulary([dataset.card for dataset in datasets])
     classes = _classes(recipe, vocabulary, (*train, *val, *test))
-    return Plan(recipe, datasets, vocabulary, classes, train, val, test, preparation, rows or {})
+    start = base / recipe.start if recipe.start else None
+    return Plan(recipe, datasets, vocabulary, classes, train, val, test, preparation, rows or {}, start)
 
 
 def for_training(plan: Plan) -> Plan:
@@ -137,8 +144,11 @@ def _classes(recipe: Recipe, vocabulary: Vocabulary, cases: Sequence[Case]) -> t
     return classes
 
 
-def _card(name: str, base: Path) -> DatasetCard:
-    return load_card(base / name if Path(name).suffix in {".yaml", ".yml"} else name)
+def _card(name: str, places: tuple[Path, ...]) -> DatasetCard:
+    """A shipped card, or one from the first of some folders that has it."""
+    if Path(name).suffix not in {".yaml", ".yml"}:
+        return load_card(name)
+    return load_card(next((place / name for place in places if (place / name).is_file()), places[0] / name))
 
 
 def extended_vocabulary(cards: Sequence[DatasetCard]) -> Vocabulary:

@@ -29,9 +29,11 @@ class DatasetSection(_Section):
     """One dataset of the assembly."""
 
     card: str
-    """Id of a shipped card, or the path of a YAML file of one's own."""
+    """Id of a shipped card, or a YAML file of one's own: relative to the recipe's file, or to the dataset's folder."""
     folder: Path = Path()
     """Where it was unpacked; relative to the recipe's file, or to ``--data``."""
+    weight: float = Field(1.0, gt=0)
+    """How often it is drawn, compared with the others, where sampling.datasets is ``uniform``."""
 
 
 class NetworkSection(_Section):
@@ -73,6 +75,8 @@ class Recipe(_Section):
         classes: Canonical names to learn; all that the cards annotate when left out.
         missing: What an unannotated class means: ``unknown`` (the right answer), or ``background``, the usual
             mistake, which is here to be compared with.
+        start: Weights whose numbers the run starts from, of the same network and words; relative to the recipe's file.
+            Spacing and windows may differ.
         network: The network's shape.
         text: How words become vectors.
         preparation: Spacing, HU window and crop, as at inference.
@@ -88,6 +92,7 @@ class Recipe(_Section):
     fold: int | None = Field(None, ge=0)
     classes: tuple[str, ...] | None = None
     missing: Literal["unknown", "background"] = "unknown"
+    start: Path | None = None
     network: NetworkSection
     text: TextSection = TextSection()
     preparation: Mapping[str, Any]
@@ -107,13 +112,19 @@ def load_recipe(path: Path, changes: Iterable[str] = (), preset: str | None = No
     """Read a recipe on top of its preset.
 
     Args:
-        path: YAML with the fields of `Recipe` and, if wanted, ``preset``; what it leaves out comes from there.
+        path: YAML with the fields of `Recipe` and, if wanted, ``preset``; what it leaves out comes from there. With
+            ``like`` it says only what differs from another recipe in the same folder.
         changes: Such as ``optimize.steps=500``; values are YAML. They win over the file.
         preset: Wins over the file's.
 
     Raises:
         ConfigError: Missing, not YAML, or a field is missing, unknown or wrong; names file and field.
     """
+    return make_recipe(_read(path), str(path), changes, preset)
+
+
+def _read(path: Path, asked: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The fields of a file, on top of those of the recipe it is like."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf8"))
     except OSError as error:
@@ -122,7 +133,12 @@ def load_recipe(path: Path, changes: Iterable[str] = (), preset: str | None = No
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a recipe is a mapping of fields, found {type(values).__name__}")
-    return make_recipe(values, str(path), changes, preset)
+    if "like" not in values:
+        return values
+    like = path.parent / str(values.pop("like"))
+    if like in asked or like == path:
+        raise ConfigError(f"{path}: is like {like.name}, which is like this one; let one of them stand alone")
+    return _merge(_spelled_out(_read(like, (*asked, path))), _spelled_out(values))
 
 
 def make_recipe(values: Mapping[str, Any], name: str, changes: Iterable[str] = (), preset: str | None = None) -> Recipe:

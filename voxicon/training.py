@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,8 @@ from voxicon.data.harmonise import Targets
 from voxicon.data.layout import Case, Dataset
 from voxicon.errors import ConfigError, OutputError
 from voxicon.infer.predictor import InferenceConfig, Predictor
-from voxicon.model.checkpoint import Metadata
+from voxicon.io.atomic import file_sha256
+from voxicon.model.checkpoint import Metadata, load_checkpoint
 from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
 from voxicon.model.text import make_bank
 from voxicon.plan import Plan, defined_classes, extended_vocabulary, for_training, plan_training
@@ -27,7 +29,8 @@ from voxicon.prep.pipeline import window
 from voxicon.recipe import Recipe
 from voxicon.train.cases import TrainingCase, build_case
 from voxicon.train.loop import Trainer, Validate
-from voxicon.train.patches import PatchSampler
+from voxicon.train.patches import PatchSampler, Pool
+from voxicon.train.planting import Planter
 from voxicon.train.processes import Processes
 from voxicon.train.store import CaseStore, entry_key
 
@@ -79,6 +82,8 @@ def build_trainer(
     )
     torch.manual_seed(recipe.optimize.seed)
     network = build_network(shape, torch.from_numpy(bank.vectors))
+    if plan.start is not None:
+        _start_from(plan.start, network, shape)
     _refuse_sizes(recipe, network.size_multiple)
     cache = cache if cache is not None else folder / "prepared"
     for needed in (folder, cache):
@@ -101,16 +106,42 @@ def build_trainer(
 def _sampler(plan: Plan, train: Sequence[TrainingCase]) -> PatchSampler:
     order = {dataset.card.id: index for index, dataset in enumerate(plan.datasets)}
     optimize = plan.recipe.optimize
-    return PatchSampler(
+    pool = Pool(
         train,
         [order[case.card.id] for case in plan.train],
+        {index: entry.weight for index, entry in enumerate(plan.recipe.datasets)},
+        np.array([plan.vocabulary[name].kind == "lesion" for name in plan.classes]),
+    )
+    return PatchSampler(
+        pool,
         optimize.patch,
         plan.preparation.spacing_mm[0],
         optimize.augment,
         optimize.sampling,
         optimize.seed,
-        np.array([plan.vocabulary[name].kind == "lesion" for name in plan.classes]),
+        _planter(plan),
     )
+
+
+def _planter(plan: Plan) -> Planter | None:
+    config = plan.recipe.optimize.lesions
+    return Planter(config, plan.classes) if config.share > 0 else None
+
+
+def _start_from(path: Path, network: UniversalNetwork, shape: NetworkConfig) -> None:
+    """Numbers of earlier weights into a fresh network of the same shape and words."""
+    start = load_checkpoint(path)
+    if json.dumps(start.metadata.network.to_dict()) != json.dumps(shape.to_dict()):
+        raise ConfigError(
+            f"{path}: is another network than the recipe's ({start.metadata.network.to_dict()} instead of "
+            f"{shape.to_dict()}); start from weights of the same backbone, options and classes"
+        )
+    # Half precision in the file: the words are the same if they agree that far.
+    if not torch.allclose(start.network.text_vectors, network.text_vectors, atol=1e-2):
+        raise ConfigError(
+            f"{path}: its words have other vectors than the recipe's; use the same text encoder and template"
+        )
+    network.load_state_dict({**start.network.state_dict(), "text_vectors": network.text_vectors})
 
 
 def _refuse_sizes(recipe: Recipe, multiple: int) -> None:
@@ -201,6 +232,10 @@ def _make(plan: Plan, case: Case, missing: str) -> TrainingCase:
 def _trained(plan: Plan, train: Sequence[TrainingCase]) -> tuple[str, ...]:
     """Classes that a training scan shows. Of the others the network learns at most that they are never there."""
     shown = {index for case in train for index in case.centers}
+    planter = Planter(plan.recipe.optimize.lesions, plan.classes)
+    for case in train if plan.recipe.optimize.lesions.share > 0 else ():
+        there = np.isin(np.arange(len(plan.classes)), list(case.centers))
+        shown |= {plan.classes.index(kind.name) for kind in planter.plantable(case.known_N, there)}
     trained = tuple(name for index, name in enumerate(plan.classes) if index in shown)
     if not trained:
         raise ConfigError(
@@ -245,6 +280,9 @@ def _training_card(plan: Plan, train: Sequence[TrainingCase], digests: Mapping[s
     card = {**plan.recipe.card, "recipe": plan.recipe.model_dump(mode="json")}
     card["data"] = [_provenance(dataset, plan, digests) for dataset in plan.datasets]
     keys = [_key(plan, case, digests[case.id], plan.recipe.missing) for case in plan.train]
+    if plan.start is not None:
+        card["start"] = {"file": plan.start.name, "sha256": file_sha256(plan.start)}
+        keys.append(card["start"]["sha256"])
     card["data_sha256"] = hashlib.sha256(" ".join(keys).encode()).hexdigest()
     never = sorted(set(plan.classes) - set(_trained(plan, train)))
     if never:

@@ -63,7 +63,6 @@ def test_a_good_card_reads() -> None:
         ("  2: lesion", "  2: liver", 8, "two values have the same structure name"),
         ("  2: lesion", "  two: lesion", 10, "integer"),
         ("labels_by: human", "labels_by: nobody", 5, "labels_by"),
-        ("{union: [lesion]}", "{union: []}", 13, "at least 1 item"),
         ("{union: [lesion]}", "{union: [lesion], side: up}", 13, "'left' or 'right'"),
         ("id: example", "id: Example 1", 1, "pattern"),
         ("raw:\n", "raw: [\n", 10, "not valid YAML"),

@@ -23,7 +23,7 @@ from voxicon.train.augment import AugmentConfig
 from voxicon.train.cases import TrainingCase, Traits, build_case
 from voxicon.train.config import OptimizeConfig
 from voxicon.train.loop import Trainer, Validate
-from voxicon.train.patches import PatchSampler, SamplingConfig
+from voxicon.train.patches import PatchSampler, Pool, SamplingConfig
 from voxicon.train.processes import Processes
 
 SHAPE = (24, 24, 24)
@@ -137,7 +137,7 @@ def make_sampler(config: OptimizeConfig, cases: list[TrainingCase] | None = None
     if cases is None:
         cases = [make_case(), make_case(make_card("livers", ("liver",)), seed=5)]
     numbers = list(range(len(cases)))
-    return PatchSampler(cases, numbers, config.patch, SPACING_MM, config.augment, config.sampling, config.seed)
+    return PatchSampler(Pool(cases, numbers), config.patch, SPACING_MM, config.augment, config.sampling, config.seed)
 
 
 def make_config(**changes: Any) -> OptimizeConfig:

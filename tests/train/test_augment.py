@@ -11,6 +11,7 @@ from voxicon.train.augment import (
     PAPER,
     PRESETS,
     AugmentConfig,
+    Paint,
     Warp,
     apply_paint,
     degrade,
@@ -122,13 +123,31 @@ def test_painting_moves_a_structure_to_its_range_and_spares_gas() -> None:
     hu[2:7, 2:7, 2:7] = 50.0
     hu[4, 4, 4] = -800.0
     for seed in range(10):
-        offsets = draw_paint(generator(seed), {3: 50.0}, {3: (100.0, 200.0)}, 4)
-        assert 50 <= offsets[3] <= 150
-        assert (offsets[:3] == 0).all()
-        painted = apply_paint(hu, structure, offsets)
+        paint = draw_paint(generator(seed), {3: 50.0}, {3: (100.0, 200.0)}, 4)
+        offset = paint.offset_hu
+        assert 50 <= offset[3] <= 150
+        assert (offset[:3] == 0).all()
+        painted = apply_paint(hu, structure, paint)
         assert painted[4, 4, 4] == -800
-        assert painted[3, 3, 3] == pytest.approx(50 + float(offsets[3]), abs=1e-3)
+        # The gas at the middle has no change of its own and takes its 27th part from the 26 around it.
+        assert painted[3, 3, 3] == pytest.approx(50 + 26 / 27 * float(offset[3]), abs=1e-3)
         assert painted[0, 0, 0] == -100
+
+
+def test_flattening_takes_away_what_marks_a_phase_within_an_organ() -> None:
+    structure = torch.full((12, 12, 12), 2, dtype=torch.int16)
+    hu = torch.full((12, 12, 12), 100.0)
+    hu[:6] = 200.0
+    one = torch.tensor([0.0, 0.0, 1.0])
+    paint = Paint(torch.tensor([0.0, 0.0, -50.0]), one * 0.75, one * 150.0)
+    painted = apply_paint(hu, structure, paint)
+    # 200 → 200 + 0.75 (150 - 200) - 50 = 112.5; 100 → 100 + 0.75 (150 - 100) - 50 = 87.5.
+    assert painted[2, 5, 5] == pytest.approx(112.5)
+    assert painted[9, 5, 5] == pytest.approx(87.5)
+    drawn = [draw_paint(generator(seed), {2: 150.0}, {2: (0.0, 90.0)}, 3, 0.6).flatten for seed in range(40)]
+    assert all((flatten[:2] == 0).all() and 0 <= flatten[2] <= 0.6 for flatten in drawn)
+    assert max(float(flatten[2]) for flatten in drawn) > 0.5
+    assert not draw_paint(generator(), {2: 150.0}, {2: (0.0, 90.0)}, 3).flatten.any()
 
 
 def test_the_same_seed_degrades_the_same_way() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from voxicon.model.checkpoint import load_checkpoint, read_metadata
 from voxicon.model.network import UniversalNetwork
 from voxicon.train.log import read_rows
 from voxicon.train.loop import Trainer
+from voxicon.train.loss import partial_label_loss
 
 ROOT = Path(__file__).parents[2]
 
@@ -334,3 +336,34 @@ def test_when_no_scan_can_tell_nothing_is_the_best(tmp_path: Path) -> None:
     run.run()
     assert [row["mean_dice"] for row in rows_of(tmp_path) if "mean_dice" in row] == [None, 0.45, None]
     assert run.best == {"step": 2, "dice": pytest.approx(0.45), "since": 0}
+
+
+def test_classes_that_no_patch_knows_are_not_computed_and_change_nothing(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, cases=[make_case(make_card("livers", ("liver",)))])
+    batch = trainer.sampler.batch(0, [0])
+    asked = []
+    decode = trainer.network.head.decode
+    trainer.network.head.decode = lambda m, p: asked.append(p.shape[1]) or decode(m, p)  # type: ignore[method-assign]
+    part = trainer.loss_of(batch)
+    part.backward()
+    gradients = [p.grad.clone() for p in trainer.network.parameters() if p.grad is not None]
+    assert asked == [1]
+    trainer.network.zero_grad()
+    low, high = trainer.preparation.window_hu
+    logits = trainer.network(((batch.hu_B1XYZ - low) / (high - low)).clamp(0, 1))
+    whole = partial_label_loss(logits, batch.target_BNXYZ, batch.known_BN)
+    whole.backward()
+    assert float(part.detach()) == pytest.approx(float(whole.detach()), rel=1e-6)
+    others = [p.grad for p in trainer.network.parameters() if p.grad is not None]
+    for one, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_a_batch_that_knows_nothing_changes_nothing(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    batch = trainer.sampler.batch(0, [0])
+    nothing = replace(batch, known_BN=torch.zeros_like(batch.known_BN))
+    loss = trainer.loss_of(nothing)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert all(p.grad is None or not p.grad.any() for p in trainer.network.parameters())

@@ -18,7 +18,7 @@ from voxicon.data.card import Sampling, Zoom
 from voxicon.errors import ConfigError
 from voxicon.train.augment import PAPER, AugmentConfig
 from voxicon.train.cases import TrainingCase, Traits
-from voxicon.train.patches import PatchSampler, SamplingConfig
+from voxicon.train.patches import PatchSampler, Pool, SamplingConfig
 
 RARE = Sampling(background=1, organ=1, lesion=5)
 
@@ -33,7 +33,7 @@ def sampler(
     seed: int = 3,
 ) -> PatchSampler:
     numbers = list(range(len(cases))) if datasets is None else datasets
-    return PatchSampler(list(cases), numbers, size, SPACING_MM, augment, sampling, seed, lesions)
+    return PatchSampler(Pool(cases, numbers, {}, lesions), size, SPACING_MM, augment, sampling, seed)
 
 
 def ball(shape: tuple[int, int, int], center: tuple[int, int, int], radius: float) -> NDArray[np.bool_]:
@@ -336,3 +336,27 @@ def test_what_is_known_travels_with_the_patch() -> None:
     known, partly = make_case(), make_case(make_card(classes=("spleen",)))
     assert sampler(known).batch(0, [0]).known_BN.tolist() == [[True, True, True]]
     assert sampler(partly).batch(0, [0]).known_BN.tolist() == [[False, False, True]]
+
+
+# --- what counts ------------------------------------------------------------------------------------------------
+
+
+def test_the_weight_of_a_dataset_says_how_often_it_is_drawn() -> None:
+    cases = [numbered(number) for number in range(3)]
+    uniform = SamplingConfig(datasets="uniform", jitter=0)
+    made = PatchSampler(Pool(cases, [0, 0, 7], {7: 3.0}), (2, 2, 2), SPACING_MM, STILL, uniform, 3)
+    drawn = scans_drawn(made, 600)
+    assert drawn[2] / 600 == pytest.approx(3 / 4, abs=0.06)
+    assert drawn[0] / 600 == pytest.approx(1 / 8, abs=0.05)
+
+
+def test_a_share_of_what_is_known_to_be_absent_counts_and_all_that_is_there() -> None:
+    masks = np.zeros((40, 8, 8, 8), dtype=bool)
+    masks[0] = True
+    case = bare_case(masks, known_N=np.arange(40) < 30)
+    few = sampler(case, sampling=SamplingConfig(jitter=0, absent=0.25))
+    counted = torch.stack([few.batch(step, [0]).known_BN[0] for step in range(60)])
+    assert counted[:, 0].all(), "a class that is there always counts"
+    assert not counted[:, 30:].any(), "an unknown class never does"
+    assert float(counted[:, 1:30].float().mean()) == pytest.approx(0.25, abs=0.04)
+    assert sampler(case).batch(0, [0]).known_BN[0].tolist() == case.known_N.tolist()

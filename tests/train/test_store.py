@@ -17,7 +17,7 @@ from voxicon.errors import OutputError
 from voxicon.train import store as store_module
 from voxicon.train.augment import AugmentConfig
 from voxicon.train.cases import TrainingCase
-from voxicon.train.patches import PatchSampler
+from voxicon.train.patches import PatchSampler, Pool
 from voxicon.train.store import CaseStore, entry_key
 
 KEY = "0123456789abcdef"
@@ -77,7 +77,7 @@ def test_cached_patches_equal_uncached_ones_bit_for_bit(tmp_path: Path, augment:
     stored = CaseStore(tmp_path).get(KEY, rich_case)
     for step in range(3):
         one, two = (
-            PatchSampler([case], [0], (16, 16, 16), 3.0, augment, NO_JITTER, 7).batch(step, range(2))
+            PatchSampler(Pool([case], [0]), (16, 16, 16), 3.0, augment, NO_JITTER, 7).batch(step, range(2))
             for case in (stored, CASE)
         )
         assert torch.equal(one.hu_B1XYZ, two.hu_B1XYZ)

@@ -33,11 +33,14 @@ class _Section(BaseModel):
 class LabelSet(_Section):
     """Set algebra on raw structures: everything in `union`, less everything in `minus`, on one side if asked.
 
+    An empty union says that the class is known to be absent from every scan: nothing is found there, and everything
+    found is wrong.
+
     `side` is for structures that hold both sides in one value: the part right or left of the body's
     mid-plane, see `voxicon.data.sides`.
     """
 
-    union: tuple[str, ...] = Field(min_length=1)
+    union: tuple[str, ...]
     minus: tuple[str, ...] = ()
     side: Literal["left", "right"] | None = None
 

@@ -41,6 +41,8 @@ class AugmentConfig(BaseModel):
     """Distance between the control points of the elastic warp."""
     repaint: float = Field(0.7, ge=0, le=1)
     """Share of patches whose structures get new HU."""
+    flatten: float = Field(0.0, ge=0, le=1)
+    """Largest share of a structure's own texture that repainting takes away."""
     noise_hu: float = Field(30.0, ge=0)
     blur_voxels: float = Field(0.8, ge=0)
     thick_slices: float = Field(0.25, ge=0, le=1)
@@ -171,29 +173,57 @@ def warp_labels(labels_XYZ: Tensor, warp: Warp) -> Tensor:
     return torch.where(inside, found, torch.zeros_like(found))
 
 
+@dataclass(frozen=True)
+class Paint:
+    """New HU for raw structures: entry *v* of each tensor is for raw value *v*.
+
+    Attributes:
+        offset_hu: (n_values,) what is added.
+        flatten: (n_values,) share of the difference to the structure's mean that is taken away: 1 leaves one gray.
+        mean_hu: (n_values,) mean before.
+    """
+
+    offset_hu: Tensor
+    flatten: Tensor
+    mean_hu: Tensor
+
+
 def draw_paint(
-    generator: torch.Generator, mean_hu: Mapping[int, float], range_hu: Mapping[int, tuple[float, float]], n_values: int
-) -> Tensor:
-    """HU to add to each raw structure, (n_values,), so that its mean lands somewhere in its range.
+    generator: torch.Generator,
+    mean_hu: Mapping[int, float],
+    range_hu: Mapping[int, tuple[float, float]],
+    n_values: int,
+    flatten: float = 0.0,
+) -> Paint:
+    """New HU for each raw structure, so that its mean lands somewhere in its range.
 
     Structures without a range are left alone. Half of the time all structures move together, as
-    under one contrast phase; otherwise each moves on its own, as no patient ever did.
+    under one contrast phase; otherwise each moves on its own, as no patient ever did. What marks one phase within an
+    organ (a bright cortex, veins still dark) is taken away by a share up to `flatten`.
     """
-    offsets = torch.zeros(n_values)
+    paint = Paint(torch.zeros(n_values), torch.zeros(n_values), torch.zeros(n_values))
     together = draw_chance(generator, 0.5)
     level = draw_uniform(generator, 0, 1)
     for value, (low, high) in range_hu.items():
         own = draw_uniform(generator, 0, 1)
         share = min(1.0, max(0.0, level + 0.3 * (own - 0.5))) if together else own
-        offsets[value] = low + (high - low) * share - mean_hu[value]
-    return offsets
+        paint.offset_hu[value] = low + (high - low) * share - mean_hu[value]
+        paint.mean_hu[value] = mean_hu[value]
+        if flatten > 0:
+            paint.flatten[value] = draw_uniform(generator, 0, flatten)
+    return paint
 
 
-def apply_paint(hu_XYZ: Tensor, structure_XYZ: Tensor, offsets: Tensor) -> Tensor:
-    """Add each structure's offset, softened at its edges; gas keeps its value."""
-    field = offsets[structure_XYZ.to(torch.int64)]
-    soft = functional.avg_pool3d(field[None, None], 3, 1, 1)[0, 0]
-    return torch.where(hu_XYZ > GAS_HU, hu_XYZ + soft, hu_XYZ)
+def apply_paint(hu_XYZ: Tensor, structure_XYZ: Tensor, paint: Paint) -> Tensor:
+    """Flatten each structure and add its offset, softened at its edges; gas keeps its value."""
+    index = structure_XYZ.to(torch.int64)
+    change = paint.offset_hu[index]
+    if bool(paint.flatten.any()):
+        change = change + paint.flatten[index] * (paint.mean_hu[index] - hu_XYZ)
+    solid = hu_XYZ > GAS_HU
+    # Gas inside a bowel must not lend its distance from the mean to the wall beside it.
+    soft = functional.avg_pool3d(torch.where(solid, change, torch.zeros(()))[None, None], 3, 1, 1)[0, 0]
+    return torch.where(solid, hu_XYZ + soft, hu_XYZ)
 
 
 def degrade(hu_XYZ: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from voxicon.train.augment import PRESETS, AugmentConfig
 from voxicon.train.patches import SamplingConfig
+from voxicon.train.planting import PlantingConfig
 
 
 class OptimizeConfig(BaseModel):
@@ -41,6 +42,9 @@ class OptimizeConfig(BaseModel):
     sampling: SamplingConfig = SamplingConfig()
     augment: AugmentConfig = PRESETS["paper"]
     """``paper``, ``strong``, or ranges that differ from ``strong``; in a recipe, from what its preset has."""
+
+    lesions: PlantingConfig = PlantingConfig()
+    """Lesions planted into patches; none by default."""
 
     @property
     def patches_per_step(self) -> int:

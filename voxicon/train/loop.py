@@ -200,9 +200,13 @@ class Trainer:
         """The loss of a batch under the run's precision; `pairs` as in `partial_label_loss`."""
         low, high = self.preparation.window_hu
         image = ((batch.hu_B1XYZ.to(self.device) - low) / (high - low)).clamp(0, 1)
+        # Classes that no patch knows would cost as much as the others and change nothing.
+        rows = batch.known_BN.any(0).nonzero()[:, 0]
+        classes = tuple(self.network.classes[int(row)] for row in rows)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            logits = self.shared(image)
-        return partial_label_loss(logits, batch.target_BNXYZ.to(self.device), batch.known_BN.to(self.device), pairs)
+            logits = self.shared(image, classes)
+        target, known = batch.target_BNXYZ[:, rows], batch.known_BN[:, rows]
+        return partial_label_loss(logits, target.to(self.device), known.to(self.device), pairs)
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -7,8 +7,8 @@ one sees, and two processes that share a step between them see what one process 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +34,7 @@ from voxicon.train.augment import (
     warp_values,
 )
 from voxicon.train.cases import Sliceable, TrainingCase
+from voxicon.train.planting import Planter
 
 _MARGIN = 0.4
 """A patch's middle keeps this share of the patch away from the border of the scan, so most of it is scan."""
@@ -42,9 +43,9 @@ _MARGIN = 0.4
 class SamplingConfig(BaseModel):
     """How scans and places are chosen.
 
-    - ``datasets``: ``proportional`` draws every scan equally often; ``uniform`` every dataset equally often, as the
-      original does; ``balanced`` draws a class evenly among all that occur, then a dataset and a scan that have it,
-      so that the long tail of rare classes is seen as often as the liver.
+    - ``datasets``: ``proportional`` draws every scan equally often; ``uniform`` every dataset equally often, or by its
+      weight, as the original does; ``balanced`` draws a class evenly among all that occur, then a dataset and a scan
+      that have it, so that the long tail of rare classes is seen as often as the liver.
     - ``centers``: ``card`` draws background, foreground, organ or lesion in the shares of the dataset's card;
       ``classes`` draws evenly among the classes present. ``balanced`` centers on the class it drew.
     """
@@ -57,6 +58,9 @@ class SamplingConfig(BaseModel):
     """Share of patches centered on a class under ``classes`` and ``balanced``; the others fall anywhere."""
     jitter: float = Field(0.3, ge=0, le=0.5)
     """How far, as a share of the patch, the middle may lie from the voxel drawn."""
+    absent: float = Field(1.0, ge=0, le=1)
+    """Share of the classes known to be absent from a patch that count in its loss. Most classes are absent from most
+    patches; with fewer of them a step costs less and present classes weigh more."""
 
 
 @dataclass(frozen=True)
@@ -68,41 +72,61 @@ class PatchBatch:
     known_BN: Tensor
 
 
-class PatchSampler:
-    """Cuts augmented patches.
+@dataclass(frozen=True)
+class Pool:
+    """What patches are cut from.
 
-    Args:
+    Attributes:
         cases: At least one, all with the same classes.
         datasets: For every case a number that says which dataset it is from.
+        weights: Dataset → how often it is drawn under ``uniform``, compared with the others; 1 where left out.
         lesion_N: Which classes are lesions, for the shares of a card; none by default.
-        size_XYZ: Voxels of a patch.
-        spacing_mm: Voxel size.
-        augment: How far patches may stray.
-        sampling: How scans and places are chosen.
-        seed: Of the whole run.
 
     Raises:
         ConfigError: No case.
     """
 
+    cases: Sequence[TrainingCase]
+    datasets: Sequence[int]
+    weights: Mapping[int, float] = field(default_factory=dict)
+    lesion_N: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.cases:
+            raise ConfigError("no scan to train on; check the splits and what the datasets annotate")
+
+
+class PatchSampler:
+    """Cuts augmented patches.
+
+    Args:
+        pool: What from.
+        size_XYZ: Voxels of a patch.
+        spacing_mm: Voxel size.
+        augment: How far patches may stray.
+        sampling: How scans and places are chosen.
+        seed: Of the whole run.
+        planter: Plants lesions into the patches; none by default.
+    """
+
     def __init__(
         self,
-        cases: Sequence[TrainingCase],
-        datasets: Sequence[int],
+        pool: Pool,
         size_XYZ: tuple[int, int, int],
         spacing_mm: float,
         augment: AugmentConfig,
         sampling: SamplingConfig,
         seed: int,
-        lesion_N: NDArray[np.bool_] | None = None,
+        planter: Planter | None = None,
     ) -> None:
-        if not cases:
-            raise ConfigError("no scan to train on; check the splits and what the datasets annotate")
+        cases, datasets = pool.cases, pool.datasets
         self.cases, self.size_XYZ, self.spacing_mm = cases, size_XYZ, spacing_mm
-        self.augment, self.sampling, self.seed = augment, sampling, seed
+        self.augment, self.sampling, self.seed, self.planter = augment, sampling, seed, planter
         n_classes = len(cases[0].known_N)
-        self.lesion_N = np.zeros(n_classes, dtype=bool) if lesion_N is None else lesion_N
-        self._by_dataset = [[i for i, d in enumerate(datasets) if d == group] for group in sorted(set(datasets))]
+        self.lesion_N = np.zeros(n_classes, dtype=bool) if pool.lesion_N is None else pool.lesion_N
+        groups = sorted(set(datasets))
+        self._by_dataset = [[i for i, d in enumerate(datasets) if d == group] for group in groups]
+        self._weights = [pool.weights.get(group, 1.0) for group in groups]
         self._dataset_of = list(datasets)
         self._holders = {n: [i for i, case in enumerate(cases) if n in case.centers] for n in range(n_classes)}
         self._holders = {n: holders for n, holders in self._holders.items() if holders}
@@ -130,15 +154,27 @@ class PatchSampler:
         if case.traits.paint_hu and draw_chance(generator, self.augment.repaint):
             structure = warp_labels(_tensor(case.structure_XYZ, box), local)
             n_values = max(case.traits.paint_hu) + 1
-            offsets = draw_paint(generator, case.mean_hu, case.traits.paint_hu, n_values)
-            hu = apply_paint(hu, torch.where(structure < n_values, structure, 0), offsets)
+            paint = draw_paint(generator, case.mean_hu, case.traits.paint_hu, n_values, self.augment.flatten)
+            hu = apply_paint(hu, torch.where(structure < n_values, structure, 0), paint)
+        bits = [(words[i // BITS_PER_WORD] >> (i % BITS_PER_WORD)) & 1 for i in range(len(case.known_N))]
+        target = torch.stack(bits).bool()
+        if self.planter is not None:
+            seed = int(torch.randint(0, 1 << 31, (), generator=generator))
+            chance = np.random.default_rng(seed)
+            self.planter.plant(hu.numpy(), target.numpy(), case.known_N, self.spacing_mm, chance)
         hu = degrade(hu, self.augment, generator)
         cut = draw_cut(self.augment, generator, self.size_XYZ)
         if cut is not None:
             hu[cut] = AIR_HU
-            words[(slice(None), *cut)] = 0
-        bits = [(words[i // BITS_PER_WORD] >> (i % BITS_PER_WORD)) & 1 for i in range(len(case.known_N))]
-        return hu, torch.stack(bits).bool(), torch.from_numpy(case.known_N)
+            target[(slice(None), *cut)] = False
+        return hu, target, self._counted(torch.from_numpy(case.known_N), target, generator)
+
+    def _counted(self, known_N: Tensor, target_NXYZ: Tensor, generator: torch.Generator) -> Tensor:
+        """Which classes of a patch count: all known ones that are there, and a share of those that are not."""
+        if self.sampling.absent >= 1:
+            return known_N
+        drawn_N = torch.rand(len(known_N), generator=generator) < self.sampling.absent
+        return known_N & (target_NXYZ.flatten(1).any(1) | drawn_N)
 
     def _case(self, generator: torch.Generator) -> tuple[TrainingCase, int | None]:
         """A scan, and the class it was drawn for if there is one."""
@@ -149,7 +185,8 @@ class PatchSampler:
             return self.cases[_pick([i for i in holders if self._dataset_of[i] == dataset], generator)], drawn
         if self.sampling.datasets == "proportional":
             return self.cases[_pick(range(len(self.cases)), generator)], None
-        return self.cases[_pick(_pick(self._by_dataset, generator), generator)], None
+        members = self._by_dataset[_weighted(self._weights, generator)]
+        return self.cases[_pick(members, generator)], None
 
     def _center(
         self, case: TrainingCase, drawn: int | None, zoom: float, generator: torch.Generator
