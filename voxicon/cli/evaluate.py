@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxicon.cli.planted import PlantedOptions, evaluate_planted
 from voxicon.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +53,19 @@ def evaluate(
     submission: Annotated[
         Path | None, typer.Option(help="Write predictions in the datasets' own values and file names here.")
     ] = None,
+    planted: Annotated[
+        bool, typer.Option("--planted", help="Plant lesions into scans without any; tell which sizes are found.")
+    ] = False,
+    diameters: Annotated[
+        str | None, typer.Option(metavar="MM-MM,...", help="With --planted: bins; 3-5,5-10,10-20,20-40 by default.")
+    ] = None,
+    contrast_hu: Annotated[
+        float | None, typer.Option(help="With --planted: to the organ, such as -40; drawn for each by default.")
+    ] = None,
+    per_bin: Annotated[
+        int | None, typer.Option(help="With --planted: lesions of a kind and bin, and untouched looks; 20 by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="With --planted: of everything random; 0 by default.")] = None,
     out: Annotated[Path, typer.Option("-o", "--output", help="Where the evaluation is written.")] = Path("evaluation"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on stdout.")] = False,
@@ -62,19 +76,42 @@ def evaluate(
 
     Leaves cases.csv, lesions.csv, summary.json and report.html; results of single scans are in OUT/predictions. An
     interrupted evaluation goes on where it stopped. Exit code 1 when a scan could not be judged.
+
+    With --planted only organs need labels: lesions of known size are planted into scans believed to have none. -c
+    names the kinds. Leaves planted.json, lesions.csv and report.html.
     """
     del debug  # read by the error boundary
+    words = [word.strip() for item in classes or [] for word in item.split(",") if word.strip()]
+    options = PlantedOptions(diameters=diameters, contrast_hu=contrast_hu, per_bin=per_bin, seed=seed)
+    if planted:
+        foreign = {
+            "--predictions": predictions, "--choose-on": choose_on, "--reader": reader, "--against": against,
+            "--submission": submission,
+        }  # fmt: skip
+        _refuse([name for name, value in foreign.items() if value is not None], "does not go with --planted")
+        done = evaluate_planted(
+            assembly, data, words, options,
+            split=split, weights=weights, out=out, device=device, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+        if not done:
+            raise typer.Exit(1)
+        return
+    _refuse(options.given(), "means something with --planted alone")
     from voxicon.study import StudyConfig
 
     config = StudyConfig(
         split=split, choose_on=choose_on, tolerance_mm=tolerance_mm, readers=_readers(reader or []),
         against=against, submission=submission,
     )  # fmt: skip
-    words = [word.strip() for item in classes or [] for word in item.split(",") if word.strip()]
     found = _run(assembly, data, words, config, weights, predictions, out=out, device=device, quiet=quiet)
     _tell(found, out, as_json=as_json, quiet=quiet)
     if found["failed"]:
         raise typer.Exit(1)
+
+
+def _refuse(options: list[str], why: str) -> None:
+    if options:
+        raise UsageError(f"{options[0]}: {why}; leave it out")
 
 
 def _run(

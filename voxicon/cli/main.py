@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from voxicon.cli import ablate, assembly, classes, evaluate, segment, train, weights
+from voxicon.cli import ablate, assembly, classes, evaluate, segment, synthesize, train, weights
 from voxicon.errors import VoxiconError
 from voxicon.version import __version__
 
@@ -32,6 +32,7 @@ app.command("classes")(classes.classes)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("ablate")(ablate.ablate)
+app.command("synthesize")(synthesize.synthesize)
 app.add_typer(assembly.app, name="assembly")
 app.add_typer(weights.app, name="weights")
 

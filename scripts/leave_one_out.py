@@ -1,0 +1,91 @@
+"""How do the starter weights do on a CT they have never seen? Trained again without it, and judged on it.
+
+For each labelled torso CT the recipe is trained without that CT and without everything made of it (see
+``starter_data.py``), then its masks are compared with the CT's labels. Those are machine labels: what comes out is
+agreement. Runs go on where they stopped.
+
+    python scripts/starter_data.py --data ../shared/data --out runs/starter_data
+    python scripts/leave_one_out.py --made runs/starter_data --out runs/leave_one_out
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from voxicon.data.card import load_card
+from voxicon.io.atomic import write_text
+from voxicon.recipe import load_recipe
+from voxicon.segmenter import load
+
+sys.path.insert(0, str(Path(__file__).parent))
+from agreement import Table, agreement, markdown
+
+HELD_OUT = {"chest_abdomen": ("chest_abdomen",), "abdomen_pelvis": ("abdomen_pelvis",)}
+"""CT → what a dataset's folder must not name."""
+
+MAIN = ("liver", "spleen", "kidney_right", "kidney_left", "lung_right", "lung_left", "aorta", "stomach")
+
+
+def without(recipe: Path, words: tuple[str, ...], start: Path | None) -> dict[str, Any]:
+    """The recipe as plain values, less the datasets whose folder or card names one of some words."""
+    values = load_recipe(recipe).model_dump(mode="json")
+    values["datasets"] = [
+        entry for entry in values["datasets"] if not any(word in f"{entry['card']} {entry['folder']}" for word in words)
+    ]
+    values["start"] = str(start.resolve()) if start else None
+    return values
+
+
+def train(recipes: list[Path], name: str, made: Path, out: Path, changes: list[str]) -> Path:
+    """Each recipe in turn, from the weights of the one before; returns the last weights."""
+    weights = None
+    for number, recipe in enumerate(recipes):
+        values = without(recipe, HELD_OUT[name], weights)
+        own = out / f"without_{name}_{number}.yaml"
+        write_text(own, yaml.safe_dump(values, sort_keys=False))
+        run = own.with_suffix("")
+        command = [sys.executable, "-m", "voxicon", "train", own, "--data", made, "-o", run, "--cache", out / "cache"]
+        for change in changes:
+            command += ["--set", change]
+        subprocess.run([str(part) for part in command], check=True)
+        weights = run / "weights.safetensors"
+    if weights is None:
+        raise SystemExit("give at least one recipe")
+    return weights
+
+
+def table_of(scores: Table) -> str:
+    """Markdown, with the mean over the main organs at the end."""
+    others = sorted({name for column in scores.values() for name in column} - set(MAIN))
+    means = [f"{np.mean([column[name]['dice'] for name in MAIN]):.3f}" for column in scores.values()]
+    rows = markdown(scores, (*MAIN, *others))
+    return "\n".join([*rows, f"| **mean of the first {len(MAIN)}** | {' | '.join(means)} |"])
+
+
+def main() -> None:
+    """Train what is not trained yet, score, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--made", type=Path, required=True, help="What starter_data.py wrote.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--recipes", type=Path, nargs="+", default=[Path("recipes/starter.yaml")])
+    parser.add_argument("--only", choices=sorted(HELD_OUT), nargs="+", default=list(HELD_OUT))
+    parser.add_argument("--set", dest="changes", action="append", default=[], help="As of voxicon train.")
+    options = parser.parse_args()
+    scores: Table = {}
+    for name in options.only:
+        weights = train(options.recipes, name, options.made, options.out, options.changes)
+        scores[name] = agreement(load(str(weights)), load_card(name), options.made)
+        write_text(options.out / f"without_{name}.json", json.dumps(scores[name], indent=1))
+    print(table_of(scores))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Install trained weights as the starter, with a card that says what they saw, what they score, and where they fail.
+
+Numbers are taken from files that other scripts measured: nothing is typed in.
+
+    python scripts/leave_one_out.py --made runs/starter_data --out runs/leave_one_out
+    voxicon evaluate runs/leave_one_out/unseen_chest_abdomen.yaml --planted --weights ... -o runs/planted_chest_abdomen
+    python scripts/starter_card.py --weights runs/starter/weights.safetensors --data ../shared/data
+        --unseen runs/leave_one_out --planted runs/planted_chest_abdomen runs/planted_abdomen_pelvis --machine "..."
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from voxicon.core.concepts import Vocabulary
+from voxicon.data.card import load_card
+from voxicon.model.checkpoint import Metadata, load_checkpoint, save_checkpoint
+from voxicon.segmenter import load
+from voxicon.weights.store import Record, file_hash, record, resolve
+
+sys.path.insert(0, str(Path(__file__).parent))
+from agreement import Table, agreement, markdown
+from leave_one_out import HELD_OUT, table_of
+
+_MOST_BYTES = 20_000_000
+"""What the package has room for."""
+
+
+def planted_tables(folders: list[Path]) -> list[dict[str, Any]]:
+    """What each evaluation of planted lesions found, without its thousands of rows."""
+    kept = ("name", "command", "scans", "bins", "contrast_hu", "per_bin", "seed", "lesions", "notes")
+    found = []
+    for folder in folders:
+        values = json.loads((folder / "planted.json").read_text(encoding="utf8"))
+        lesions = {
+            kind: {key: numbers[key] for key in ("n_lesions", "n_untouched", "as_delivered")}
+            for kind, numbers in values["lesions"].items()
+        }
+        found.append({**{key: values[key] for key in kept}, "lesions": lesions})
+    return found
+
+
+def planted_markdown(found: dict[str, Any]) -> list[str]:
+    """Sensitivity by diameter and specificity, a row for each lesion."""
+    bins = found["bins"]
+    rows = [
+        "| lesion | " + " | ".join(f"{name} mm" for name in bins) + " | specificity |",
+        "|---|" + "---|" * (len(bins) + 1),
+    ]
+    for kind, numbers in found["lesions"].items():
+        told = numbers["as_delivered"]
+        cells = [_share(told["sensitivity"].get(name)) for name in bins]
+        rows.append(
+            f"| {Vocabulary.default()[kind].display_name} | {' | '.join(cells)} | {_share(told['specificity'])} |"
+        )
+    return rows
+
+
+def _share(interval: Any) -> str:
+    if not interval or interval.get("value") is None:
+        return "none planted"
+    return f"{interval['value']:.2f} [{interval['low']:.2f}, {interval['high']:.2f}]"
+
+
+def card_text(metadata: Metadata, size: int) -> str:
+    """The training card for people."""
+    card = metadata.card
+    lines = [f"# {card['title']}", "", f"**What they cannot do.** {card['cannot']}", ""]
+    lines += [f"- License: {card['license']}", f"- Size: {size / 1e6:.1f} MB, float16"]
+    lines += [f"- Network: {metadata.network.backbone}, {dict(metadata.network.options)}"]
+    lines += [f"- Words: {metadata.text_bank['encoder']}, {metadata.network.embedding_size} numbers each"]
+    lines += [f"- Preparation: {json.dumps(dict(metadata.preparation))}"]
+    lines += [f"- Training: {card['steps']} steps, seed {card['seed']}, {card['wall_seconds'] / 60:.0f} minutes"]
+    if "start" in card:
+        lines.append(f"- Started from: `{card['start']['file']}`, sha256 `{card['start']['sha256']}`")
+    lines += [f"- Machine: {card['machine']}", f"- Labels: {card['labels']}", "", "## What they saw", ""]
+    for entry in card["data"]:
+        lines.append(
+            f"- {entry['title']}: {entry['train']} ({entry['phase']}; {entry['terms']}; labels by {entry['labels_by']})"
+        )
+        if isinstance(entry["sha256"], dict) and len(entry["sha256"]) == 1:
+            ((image, label),) = entry["sha256"].values()
+            lines += [f"  - image sha256 `{image}`", f"  - label sha256 `{label}`"]
+    lines += ["", "## On CTs they never saw", ""]
+    lines += [
+        "Trained again by the same recipe without the CT and all that was made of it. Dice with **machine** labels",
+        "",
+    ]
+    lines += ["(agreement), n = 1 each.", "", table_of(card["unseen"]), ""]
+    for found in card["planted"]:
+        lines += ["## Planted lesions on an unseen CT", "", f"`{found['command']}`", ""]
+        lines += ["Sensitivity by diameter and specificity of the masks as delivered, with 95 % intervals.", ""]
+        lines += [*planted_markdown(found), "", *(f"- {note}" for note in found["notes"]), ""]
+    lines += [
+        "## On the CTs they were trained on",
+        "",
+        "Dice with machine labels, n = 1 each: says that training worked.",
+        "",
+    ]
+    return "\n".join([*lines, *markdown(card["agreement"], metadata.trained)]) + "\n"
+
+
+def main() -> None:
+    """Write the weights, their card, and the entry in the list of weights."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--unseen", type=Path, required=True, help="What leave_one_out.py wrote.")
+    parser.add_argument("--planted", type=Path, nargs="*", default=[], help="Outputs of voxicon evaluate --planted.")
+    parser.add_argument("--machine", required=True, help="Where they were trained.")
+    options = parser.parse_args()
+    checkpoint = load_checkpoint(options.weights)
+    segmenter = load(str(options.weights))
+    seen: Table = {name: agreement(segmenter, load_card(name), options.data) for name in HELD_OUT}
+    unseen = {name: json.loads((options.unseen / f"without_{name}.json").read_text()) for name in HELD_OUT}
+    extra = {
+        "agreement": seen,
+        "unseen": unseen,
+        "planted": planted_tables(options.planted),
+        "machine": options.machine,
+    }
+    fields = dict(checkpoint.metadata.__dict__)
+    fields["card"] = {**checkpoint.metadata.card, **extra}
+    metadata = Metadata(**fields)
+    path = resolve("starter")
+    # The weights were stored as float16 and come back as float32, so storing them so again changes nothing.
+    save_checkpoint(path, checkpoint.network, metadata, dtype=torch.float16)
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise SystemExit(f"{path}: {size} bytes, more than the {_MOST_BYTES} the package has room for")
+    path.with_suffix(".md").write_text(card_text(metadata, size), encoding="utf8")
+    entry = Record(
+        sha256=file_hash(path),
+        source=f"voxicon train recipes/starter.yaml, {metadata.card['steps']} steps",
+        size_bytes=size,
+        license=str(metadata.card["license"]),
+        date=datetime.now(UTC).date().isoformat(),
+    )
+    record(path, entry)
+    print(path.with_suffix(".md").read_text(encoding="utf8"))
+
+
+if __name__ == "__main__":
+    main()
