@@ -101,10 +101,12 @@ def bodies_like(
     if not there & {s for labels_ in known.values() for s in labels_.union}:
         raise CardError(f"{labels}: holds none of the structures that the card {card.id} annotates; give its own card")
     source, known = _in_our_names(source, known)
-    whole = complete(source, hu, np.random.default_rng([wish.seed, 1 << 20]))
-    names = {**source.names, **whole.names, **TISSUES}
+    first = complete(source, hu, np.random.default_rng([wish.seed, 1 << 20]))
+    names = {**source.names, **first.names, **TISSUES}
 
     def draw(rng: np.random.Generator) -> tuple[LabelMap, NDArray[np.float32], bool]:
+        # What is invented is invented anew for every body; what a CT shows is the same every time.
+        whole = first if hu is not None else complete(source, None, rng)
         body, warped = deform(whole, hu, rng, wish.strength)
         if warped is not None and rng.random() < wish.real:
             return body, warped, True
@@ -155,7 +157,13 @@ def with_vessels(body: LabelMap, rng: np.random.Generator) -> LabelMap:
     liver = body.mask(["liver"])
     if not liver.any() or body.mask(["hepatic_vessel"]).any():
         return body
-    tree = grow_vessels(liver, body.geometry.spacing_mm, rng)
+    roots = {}
+    portal = np.argwhere(body.mask(["portal_vein_and_splenic_vein"]))
+    if len(portal):
+        middle = np.argwhere(liver).mean(axis=0)
+        nearest = portal[int(((portal - middle) ** 2).sum(axis=1).argmin())]
+        roots["portal"] = (int(nearest[0]), int(nearest[1]), int(nearest[2]))
+    tree = grow_vessels(liver, body.geometry.spacing_mm, rng, roots)
     values = body.values.copy()
     values[liver & (tree != 0)] = _VESSEL
     return LabelMap(values, {**body.names, _VESSEL: "hepatic_vessel"}, body.geometry)

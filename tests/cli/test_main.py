@@ -37,7 +37,13 @@ OPTIONS = {
     "assembly example": {"-o", "--output", "--cases", "--seed"},
     "evaluate": {
         "--weights", "--predictions", "--data", "--split", "--choose-on", "-c", "--classes", "--tolerance-mm",
-        "--reader", "--against", "--submission", "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug",
+        "--reader", "--against", "--submission", "--planted", "--diameters", "--contrast-hu", "--per-bin", "--seed",
+        "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug",
+    },
+    "synthesize": {
+        "--lesion", "--diameter-mm", "--contrast-hu", "--organs", "--weights", "--mass-effect", "--no-mass-effect",
+        "--overwrite", "--labels", "--ct", "--phantom", "--spacing-mm", "--strength", "--real", "--phase", "--variety",
+        "--card", "--count", "--seed", "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug",
     },
     "weights get": {"--sha256", "--debug"},
     "weights convert": {"-o", "--output", "--overwrite", "--debug"},

@@ -133,3 +133,15 @@ def test_the_values_of_downloaded_datasets_come_back_as_they_are() -> None:
     }  # fmt: skip
     assert changed["jhh_template"] == {2: 1, 4: 3, 5: 3}
     assert changed["liver_slab"] == {2: 0}
+
+
+def test_an_empty_union_is_known_and_has_nothing() -> None:
+    card = load_card("abdomen_pelvis")
+    raw = np.full((2, 2, 2), 5, dtype=np.int16)
+    annotation = Annotation(Geometry((2, 2, 2), np.eye(4)), raw=raw)
+    targets = harmonise(annotation, card, ("liver", "liver_tumor", "esophagus"))
+    assert targets.known == {"liver", "liver_tumor"}, "the card says nothing about the esophagus"
+    assert targets.masks["liver"].all()
+    assert not targets.masks["liver_tumor"].any()
+    targets.masks.set("liver_tumor", np.ones((2, 2, 2), dtype=bool))
+    assert (to_raw(targets.masks, card) == 5).all(), "a class without a value is not written"

@@ -86,7 +86,8 @@ def to_raw(masks: MaskSet, card: DatasetCard) -> NDArray[np.int16]:
         (X, Y, Z) int16; all zero when no mask is set.
     """
     values = np.zeros(masks.geometry.shape, dtype=np.int16)
-    made_of = {c: card.structures_of(labels) for c, labels in card.annotates.items() if c in masks}
+    # A class that is known to be absent has no value to be written as.
+    made_of = {c: card.structures_of(labels) for c, labels in card.annotates.items() if c in masks and labels.union}
     tellers: dict[frozenset[str], list[str]] = {}
     for name, structures in made_of.items():
         tellers.setdefault(structures, []).append(name)
