@@ -31,6 +31,9 @@ from agreement import Table, agreement, markdown
 HELD_OUT = {"chest_abdomen": ("chest_abdomen",), "abdomen_pelvis": ("abdomen_pelvis",)}
 """CT → what a dataset's folder must not name."""
 
+RECIPES = [Path("recipes/starter_v1_coarse.yaml"), Path("recipes/starter_v1.yaml")]
+"""One after the other, each from the weights of the one before."""
+
 MAIN = ("liver", "spleen", "kidney_right", "kidney_left", "lung_right", "lung_left", "aorta", "stomach")
 
 
@@ -75,7 +78,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--made", type=Path, required=True, help="What starter_data.py wrote.")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--recipes", type=Path, nargs="+", default=[Path("recipes/starter.yaml")])
+    parser.add_argument(
+        "--recipes",
+        type=Path,
+        nargs="+",
+        default=RECIPES,
+    )
     parser.add_argument("--only", choices=sorted(HELD_OUT), nargs="+", default=list(HELD_OUT))
     parser.add_argument("--set", dest="changes", action="append", default=[], help="As of voxicon train.")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
 """The scans that the starter weights learn from: real ones, synthetic patients made of them, and bodies of nothing.
 
 Writes OUT/lungs (a chest CT whose lungs are found by rule), OUT/like_* and OUT/phantom_torso, and links the two
-labelled CTs beside them, so that OUT is the folder for ``voxicon train recipes/starter.yaml --data OUT``.
+labelled CTs beside them, so that OUT is the folder for ``voxicon train recipes/starter_v1.yaml --data OUT``.
 
     python scripts/starter_data.py --data ../shared/data --out runs/starter_data
 """

@@ -81,7 +81,7 @@ class PlantedScan:
             ``center_voxel`` and ``center_mm`` (RAS) of its mask, ``box_voxel`` (first and last voxel of each axis, the
             last not included), ``diameter_mm`` (planned), ``equivalent_diameter_mm`` and ``volume_ml`` (of its mask),
             ``contrast_hu`` (mean, weighted by share, less ``host_hu`` beside it), ``texture_hu``, ``rim_hu``,
-            ``core_hu``, ``own``, ``edge_mm``, ``push_mm`` and ``touches`` (classes of the masks next to it; lesions never touch).
+            ``core_hu``, ``own``, ``edge_mm``, ``push_mm`` and ``touches`` (classes whose masks are next to it).
         missing: One line per lesion there was no place for.
     """
 

@@ -33,7 +33,7 @@ ORGAN_VOLUME_ML: Final[Mapping[str, tuple[float, float]]] = {
     "colon": (300, 2400),
     "urinary_bladder": (35, 650),
     "prostate": (9, 90),
-    "heart": (240, 1100),
+    "heart": (240, 1300),
     "aorta": (95, 550),
     "inferior_vena_cava": (35, 220),
     "portal_vein_and_splenic_vein": (8, 60),
@@ -89,6 +89,7 @@ def draw_body(rng: np.random.Generator, spacing_mm: float = 3.0, region: str = "
     phantom_vessels.draw_chest_vessels(scene)
     phantom_vessels.draw_belly_vessels(scene)
     phantom_organs.draw_organs(scene)
+    phantom_bones.draw_skin(scene)
     if rng.random() < _WITH_TABLE:
         _draw_table(scene)
     nx, ny, nz = canvas.values.shape

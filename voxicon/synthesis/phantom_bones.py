@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
+from voxicon.synthesis.label_map import OUTSIDE
 from voxicon.synthesis.phantom_frame import LEVELS_MM, Outline, Scene, spine_y, spine_y_at
 from voxicon.synthesis.phantom_shapes import (
     EVERYWHERE_MM,
@@ -78,6 +80,13 @@ def draw_wall(scene: Scene) -> None:
     values[(cavity < 0) & (core < -4)] = ids["fat"]
     if plan.female:
         _draw_breasts(scene)
+
+
+def draw_skin(scene: Scene) -> None:
+    """Close the skin where the warp has made it thinner than a voxel; not at the cuts of the view."""
+    values, ids = scene.canvas.values, scene.canvas.ids
+    patient = values != OUTSIDE
+    values[patient & ~ndimage.binary_erosion(patient, border_value=1)] = ids["skin"]
 
 
 def _part_legs(skin: Floats, x: Floats, z: Floats) -> None:
@@ -298,7 +307,7 @@ def _cartilage(angle: Floats, z: Floats, end: float, height: object, k: int) -> 
 
 def _draw_shoulders(scene: Scene) -> None:
     canvas, plan = scene.canvas, scene.plan
-    over = ("fat", "muscle", "skin")
+    over = ("fat", "muscle")
     up = not plan.arms_down
     for name, side in SIDES:
         spread = 12 if up else 0

@@ -183,7 +183,10 @@ def evaluated(field: Field, where: Sequence[Floats]) -> Floats:
 
 def volume_ml(solid: Solid, step_mm: float = 7.0) -> float:
     """About the volume of a solid with a box, from a coarse lattice of points."""
-    axes = [np.arange(low, high, step_mm, dtype=np.float32) for low, high in zip(solid.low, solid.high, strict=True)]
+    half = step_mm / 2
+    axes = [
+        np.arange(low + half, high, step_mm, dtype=np.float32) for low, high in zip(solid.low, solid.high, strict=True)
+    ]
     x, y, z = (w.ravel() for w in np.meshgrid(*axes, indexing="ij"))
     return float(np.count_nonzero(evaluated(solid.field, (x, y, z)) < 0)) * step_mm**3 / 1000
 

@@ -1,0 +1,147 @@
+"""Lesions planted into patches: what is labelled is what was planted, and only where all is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from voxicon.train.planting import Planter, PlantingConfig
+
+CLASSES = ("liver", "kidney_right", "kidney_left", "liver_tumor", "hepatic_vessel_tumor", "kidney_cyst", "spleen")
+INDEX = {name: i for i, name in enumerate(CLASSES)}
+SIDE = 32
+SPACING_MM = 3.0
+
+
+def patch(*organs: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Organs as boxes of 120 HU in fat, one below the other."""
+    hu = np.full((SIDE,) * 3, -90, dtype=np.float32)
+    target = np.zeros((len(CLASSES), SIDE, SIDE, SIDE), dtype=bool)
+    for number, name in enumerate(organs):
+        box = (slice(2, 30), slice(2, 30), slice(2 + 15 * number, 15 + 15 * number))
+        hu[box] = 120
+        target[(INDEX[name], *box)] = True
+    return hu, target
+
+
+def all_known() -> NDArray[np.bool_]:
+    return np.ones(len(CLASSES), dtype=bool)
+
+
+def planter(share: float = 1.0, classes: tuple[str, ...] = CLASSES, **config: object) -> Planter:
+    return Planter(PlantingConfig.model_validate({"share": share, **config}), classes)
+
+
+def test_what_changes_is_labelled_and_part_of_its_organ() -> None:
+    hu, target = patch("liver", "kidney_left")
+    before, organs = hu.copy(), target.copy()
+    found = planter().plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(0))
+    assert found
+    lesions = target[[INDEX["liver_tumor"], INDEX["kidney_cyst"]]].any(axis=0)
+    assert lesions.any()
+    inside = target[[INDEX["liver"], INDEX["kidney_left"]]].any(axis=0)
+    assert not (lesions & ~inside).any()
+    # Organs keep every voxel they had, and grow by lesions alone.
+    assert not (organs & ~target).any()
+    assert not (inside & ~organs.any(axis=0) & ~lesions).any()
+    assert (hu[lesions] != before[lesions]).mean() > 0.95
+    assert set(found) <= {"liver_tumor", "hepatic_vessel_tumor", "kidney_cyst"}
+
+
+def test_a_lesion_is_of_all_its_classes() -> None:
+    for seed in range(6):
+        hu, target = patch("liver")
+        one = planter(kinds=("hepatic_vessel_tumor",))
+        found = one.plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(seed))
+        assert set(found) == {"hepatic_vessel_tumor"}
+        np.testing.assert_array_equal(target[INDEX["hepatic_vessel_tumor"]], target[INDEX["liver_tumor"]])
+
+
+@pytest.mark.parametrize("unknown", ["liver_tumor", "hepatic_vessel_tumor", "liver"])
+def test_nothing_is_planted_where_its_class_or_organ_is_unknown(unknown: str) -> None:
+    known = all_known()
+    known[INDEX[unknown]] = False
+    one = planter(kinds=("hepatic_vessel_tumor",))
+    hu, target = patch("liver")
+    before = hu.copy()
+    assert one.plantable(known, target.any(axis=(1, 2, 3))) == ()
+    assert one.plant(hu, target, known, SPACING_MM, np.random.default_rng(0)) == []
+    np.testing.assert_array_equal(hu, before)
+    assert not target[INDEX["liver_tumor"]].any()
+
+
+def test_an_organ_must_be_in_sight() -> None:
+    hu, target = patch("spleen")
+    before = hu.copy()
+    # 50 voxels of kidney are a corner of it.
+    target[INDEX["kidney_right"], 0, :5, :10] = True
+    assert planter().plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(0)) == []
+    np.testing.assert_array_equal(hu, before)
+    there = np.zeros(len(CLASSES), dtype=bool)
+    assert planter().plantable(all_known(), there) == ()
+    there[INDEX["kidney_left"]] = True
+    assert [kind.name for kind in planter().plantable(all_known(), there)] == ["kidney_cyst"]
+
+
+def test_share_is_the_share_of_patches() -> None:
+    planted = 0
+    for seed in range(60):
+        hu, target = patch("liver")
+        planted += bool(planter(0.3).plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(seed)))
+    # 60 draws at 0.3: 18 with a deviation of 3.5.
+    assert 8 <= planted <= 28
+    hu, target = patch("liver")
+    assert planter(0.0).plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(0)) == []
+
+
+def test_at_most_as_many_as_configured() -> None:
+    counts = set()
+    for seed in range(20):
+        hu, target = patch("liver")
+        counts.add(len(planter(most=2).plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(seed))))
+    assert counts <= {0, 1, 2}
+    assert 2 in counts
+
+
+def test_lesions_that_were_there_stay_as_they_are() -> None:
+    hu, target = patch("liver")
+    old = np.zeros((SIDE,) * 3, dtype=bool)
+    old[8:14, 8:14, 5:11] = True
+    target[INDEX["liver_tumor"]], hu[old] = old, 60
+    for seed in range(5):
+        after, labels = hu.copy(), target.copy()
+        planter().plant(after, labels, all_known(), SPACING_MM, np.random.default_rng(seed))
+        np.testing.assert_array_equal(after[old], hu[old])
+        assert labels[INDEX["liver_tumor"]][old].all()
+        assert not labels[INDEX["hepatic_vessel_tumor"]][old].any()
+
+
+def test_the_same_chance_gives_the_same_patch() -> None:
+    outcomes = []
+    for _ in range(2):
+        hu, target = patch("liver", "kidney_right")
+        planter().plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(3))
+        outcomes.append((hu, target))
+    np.testing.assert_array_equal(outcomes[0][0], outcomes[1][0])
+    np.testing.assert_array_equal(outcomes[0][1], outcomes[1][1])
+
+
+def test_kinds_without_a_class_in_the_run_are_left_out() -> None:
+    assert [kind.name for kind in planter(classes=("liver", "liver_tumor", "kidney_cyst")).kinds] == ["liver_tumor"]
+    one = planter(classes=("liver", "hepatic_vessel_tumor"))
+    hu, target = patch("liver")
+    names = (target[[0, 4]]).copy()
+    found = one.plant(hu, names, np.ones(2, dtype=bool), SPACING_MM, np.random.default_rng(1))
+    assert set(found) == {"hepatic_vessel_tumor"}
+    assert names[1].any()
+
+
+def test_a_kind_that_cannot_be_planted_is_refused() -> None:
+    with pytest.raises(ValidationError, match="'spleen_tumor' cannot be planted; known: liver_tumor"):
+        PlantingConfig(kinds=("liver_tumor", "spleen_tumor"))
+    with pytest.raises(ValidationError):
+        PlantingConfig(share=1.5)
+    with pytest.raises(ValidationError):
+        PlantingConfig(most=0)
