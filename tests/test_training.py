@@ -21,7 +21,7 @@ from voxicon.cli.main import main
 from voxicon.data.manifest import read_manifest, write_manifest
 from voxicon.errors import CheckpointError, ConfigError, OutputError, UnknownClass
 from voxicon.io.atomic import file_sha256
-from voxicon.model.checkpoint import load_checkpoint, read_metadata
+from voxicon.model.checkpoint import read_metadata
 from voxicon.plan import plan_training
 from voxicon.recipe import load_recipe
 from voxicon.segmenter import load
@@ -384,53 +384,3 @@ def test_the_command_under_torchrun_equals_one_process(
     assert done.stderr.count("weights: ") == 1, "the second process is silent"
     assert read_metadata(folder / "two" / "weights.safetensors").card["processes"] == 2
     assert entries(folder / "two" / "prepared") == entries(folder / "one" / "prepared")
-
-
-# --- from earlier weights ---------------------------------------------------------------------------------------
-
-
-def test_a_run_starts_from_the_numbers_of_earlier_weights(folder: Path) -> None:
-    first = built(folder, "a", "b").run()
-    second = built(folder, "a", "b", run="second", start="run/weights.safetensors")
-    tensors = load_checkpoint(first).network.state_dict()
-    for name, value in second.network.state_dict().items():
-        torch.testing.assert_close(value, tensors[name], atol=1e-3, rtol=1e-3)
-    weights = second.run()
-    start = read_metadata(weights).card["start"]
-    assert start == {"file": "weights.safetensors", "sha256": file_sha256(first)}
-    first.write_bytes(built(folder, "a", "b", run="third", optimize={"seed": 9}).run().read_bytes())
-    with pytest.raises(CheckpointError, match="other settings"):
-        built(folder, "a", "b", run="second", start="run/weights.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("changes", "found"),
-    [
-        ({"network": {"backbone": "compact", "options": {"channels": [16, 32]}}}, "another network"),
-        ({"text": {"encoder": "random", "center": False}}, "another network|other vectors"),
-    ],
-)
-def test_weights_of_another_network_or_other_words_are_no_start(
-    folder: Path, changes: dict[str, Any], found: str
-) -> None:
-    built(folder, "a", "b").run()
-    with pytest.raises(ConfigError, match=found):
-        built(folder, "a", "b", run="second", start="run/weights.safetensors", **changes)
-    with pytest.raises(CheckpointError, match=r"nothing\.safetensors"):
-        built(folder, "a", "b", run="second", start="nothing.safetensors")
-
-
-# --- planted lesions --------------------------------------------------------------------------------------------
-
-
-def test_a_class_that_no_scan_shows_is_learned_from_planted_lesions(tmp_path: Path) -> None:
-    empty = {"liver": {"union": ["liver", "lesion"]}, "liver_tumor": {"union": []}, "spleen": {"union": ["spleen"]}}
-    write_dataset(tmp_path, "a", annotates=empty)
-    plain = built(tmp_path, "a", run="plain")
-    assert plain.metadata.trained == ("spleen", "liver")
-    assert plain.metadata.card["never_shown"] == ["liver_tumor"]
-    planted = built(tmp_path, "a", run="planted", optimize={"lesions": {"share": 1.0}})
-    assert planted.metadata.trained == ("spleen", "liver", "liver_tumor")
-    seen = [planted.sampler.batch(step, [0]).target_BNXYZ[0] for step in range(8)]
-    index = planted.network.classes.index("liver_tumor")
-    assert sum(bool(target[index].any()) for target in seen) >= 4

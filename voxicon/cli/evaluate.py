@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voxicon.cli.planted import PlantedOptions, evaluate_planted
+from voxicon.cli.planted import ContrastHu, Diameters, PerBin, Planted, PlantedOptions, Seed, evaluate_planted
 from voxicon.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -20,52 +20,49 @@ if TYPE_CHECKING:
     from voxicon.study import StudyConfig
 
 
+_Assembly = Annotated[
+    Path, typer.Argument(metavar="ASSEMBLY", help="The assembly.yaml of 'voxicon assembly check', or any recipe.")
+]
+_Weights = Annotated[str | None, typer.Option(help="'starter' (default), installed weights, or a .safetensors file.")]
+_Predictions = Annotated[
+    Path | None, typer.Option(help="Judge earlier results instead: DIR/<dataset>/<case>/segmentations/.")
+]
+_Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder the datasets' folders are relative to; the assembly's by default."),
+]
+_ChooseOn = Annotated[str | None, typer.Option(help="Split to choose operating points for lesions on, such as val.")]
+_Classes = Annotated[
+    list[str] | None,
+    typer.Option("-c", "--classes", help="Judge only these, by name, alias or id; comma or repeat."),
+]
+_Readers = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=DIR", help="Another reader's label maps, named like the dataset's; twice or more."),
+]
+_Against = Annotated[Path | None, typer.Option(help="Folder of another evaluation to compare with, pair by pair.")]
+_Submission = Annotated[
+    Path | None, typer.Option(help="Write predictions in the datasets' own values and file names here.")
+]
+
+
 def evaluate(
-    assembly: Annotated[
-        Path, typer.Argument(metavar="ASSEMBLY", help="The assembly.yaml of 'voxicon assembly check', or any recipe.")
-    ],
-    weights: Annotated[
-        str | None, typer.Option(help="'starter' (default), installed weights, or a .safetensors file.")
-    ] = None,
-    predictions: Annotated[
-        Path | None, typer.Option(help="Judge earlier results instead: DIR/<dataset>/<case>/segmentations/.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Folder the datasets' folders are relative to; the assembly's by default."),
-    ] = None,
+    assembly: _Assembly,
+    weights: _Weights = None,
+    predictions: _Predictions = None,
+    data: _Data = None,
     split: Annotated[str, typer.Option(help="train, val, test, or unlabeled (with --submission).")] = "test",
-    choose_on: Annotated[
-        str | None, typer.Option(help="Split to choose operating points for lesions on, such as val.")
-    ] = None,
-    classes: Annotated[
-        list[str] | None,
-        typer.Option("-c", "--classes", help="Judge only these, by name, alias or id; comma or repeat."),
-    ] = None,
+    choose_on: _ChooseOn = None,
+    classes: _Classes = None,
     tolerance_mm: Annotated[float, typer.Option(help="Tolerance of the NSD in mm.")] = 2.0,
-    reader: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="Another reader's label maps, named like the dataset's; twice or more."),
-    ] = None,
-    against: Annotated[
-        Path | None, typer.Option(help="Folder of another evaluation to compare with, pair by pair.")
-    ] = None,
-    submission: Annotated[
-        Path | None, typer.Option(help="Write predictions in the datasets' own values and file names here.")
-    ] = None,
-    planted: Annotated[
-        bool, typer.Option("--planted", help="Plant lesions into scans without any; tell which sizes are found.")
-    ] = False,
-    diameters: Annotated[
-        str | None, typer.Option(metavar="MM-MM,...", help="With --planted: bins; 3-5,5-10,10-20,20-40 by default.")
-    ] = None,
-    contrast_hu: Annotated[
-        float | None, typer.Option(help="With --planted: to the organ, such as -40; drawn for each by default.")
-    ] = None,
-    per_bin: Annotated[
-        int | None, typer.Option(help="With --planted: lesions of a kind and bin, and untouched looks; 20 by default.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="With --planted: of everything random; 0 by default.")] = None,
+    reader: _Readers = None,
+    against: _Against = None,
+    submission: _Submission = None,
+    planted: Planted = False,
+    diameters: Diameters = None,
+    contrast_hu: ContrastHu = None,
+    per_bin: PerBin = None,
+    seed: Seed = None,
     out: Annotated[Path, typer.Option("-o", "--output", help="Where the evaluation is written.")] = Path("evaluation"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on stdout.")] = False,

@@ -8,11 +8,25 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from voxicon.errors import ConfigError, OutputError
+
+Planted = Annotated[
+    bool, typer.Option("--planted", help="Plant lesions into scans without any; tell which sizes are found.")
+]
+Diameters = Annotated[
+    str | None, typer.Option(metavar="MM-MM,...", help="With --planted: bins; 3-5,5-10,10-20,20-40 by default.")
+]
+ContrastHu = Annotated[
+    float | None, typer.Option(help="With --planted: to the organ, such as -40; drawn for each by default.")
+]
+PerBin = Annotated[
+    int | None, typer.Option(help="With --planted: lesions of a kind and bin, and untouched looks; 20 by default.")
+]
+Seed = Annotated[int | None, typer.Option(help="With --planted: of everything random; 0 by default.")]
 
 
 @dataclass(frozen=True, kw_only=True)
