@@ -235,7 +235,9 @@ def _trained(plan: Plan, train: Sequence[TrainingCase]) -> tuple[str, ...]:
     planter = Planter(plan.recipe.optimize.lesions, plan.classes)
     for case in train if plan.recipe.optimize.lesions.share > 0 else ():
         there = np.isin(np.arange(len(plan.classes)), list(case.centers))
-        shown |= {plan.classes.index(kind.name) for kind in planter.plantable(case.known_N, there)}
+        kinds = planter.plantable(case.known_N, there)
+        names = {name for kind in kinds for name in (kind.name, *kind.also)}
+        shown |= {plan.classes.index(name) for name in names & set(plan.classes)}
     trained = tuple(name for index, name in enumerate(plan.classes) if index in shown)
     if not trained:
         raise ConfigError(

@@ -145,3 +145,12 @@ def test_a_kind_that_cannot_be_planted_is_refused() -> None:
         PlantingConfig(share=1.5)
     with pytest.raises(ValidationError):
         PlantingConfig(most=0)
+
+
+def test_of_two_kinds_that_look_alike_the_one_that_is_both_is_planted() -> None:
+    there = np.ones(len(CLASSES), dtype=bool)
+    names = [kind.name for kind in planter().plantable(all_known(), there)]
+    assert names == ["hepatic_vessel_tumor", "kidney_cyst"]
+    known = all_known()
+    known[INDEX["hepatic_vessel_tumor"]] = False
+    assert [kind.name for kind in planter().plantable(known, there)] == ["liver_tumor", "kidney_cyst"]

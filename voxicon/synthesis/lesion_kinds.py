@@ -104,7 +104,8 @@ KINDS: Mapping[str, LesionKind] = {
             "colon_tumor",
             ("colon",),
             (10, 70),
-            own_hu=((25, 110),),
+            # Walls with contrast. Without it a tumor is as gray as what the bowel holds, and nobody could tell.
+            own_hu=((45, 120),),
             roughness=0.3,
             texture_hu=(3, 15),
             rim=0.1,

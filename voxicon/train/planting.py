@@ -59,16 +59,20 @@ class Planter:
     def plantable(self, known_N: NDArray[np.bool_], there_N: NDArray[np.bool_]) -> tuple[LesionKind, ...]:
         """Kinds for which a scan knows enough and has an organ.
 
+        Of a kind and one that belongs to it as well only the latter: a liver tumor and a tumor at hepatic vessels look
+        alike, and a network told now one name and now both would learn neither.
+
         Args:
             known_N: bool, which classes the scan knows.
             there_N: bool, which classes it has.
         """
-        return tuple(
+        found = [
             kind
             for kind in self.kinds
             if all(known_N[self.index[name]] for name in (kind.name, *kind.also) if name in self.index)
             and any(known_N[self.index[host]] and there_N[self.index[host]] for host in self._hosts(kind))
-        )
+        ]
+        return tuple(kind for kind in found if not any(kind.name in other.also for other in found))
 
     def _hosts(self, kind: LesionKind) -> list[str]:
         return [host for host in kind.hosts if host in self.index]
