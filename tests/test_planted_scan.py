@@ -13,11 +13,12 @@ import pytest
 from tests.organs import BOXES, SHAPE, VALUES, geometry, labels, organs, torso, write_torso
 from tests.weights_on_disk import CLASSES, write_small_weights
 from voxicon.core.concepts import Vocabulary
+from voxicon.core.geometry import Geometry
 from voxicon.core.volume import Volume
 from voxicon.data.card import load_card
 from voxicon.errors import BadGeometry, CardError, InputError, OutputError
 from voxicon.io.masks import write_masks
-from voxicon.io.nifti import read_volume, write_labels, write_mask
+from voxicon.io.nifti import read_volume, write_labels, write_mask, write_volume
 from voxicon.planted_scan import organs_by_weights, organs_of_labels, organs_of_result, requested, save
 from voxicon.planting import PlantedScan, Request, plant_lesions
 from voxicon.segmenter import load
@@ -166,11 +167,25 @@ def test_organs_of_labels_are_told_apart_by_side_where_the_card_cannot(tmp_path:
     np.testing.assert_array_equal(found.masks["kidney_left"], labels() == 3)
 
 
+def test_one_kidney_alone_is_on_the_side_of_the_body_it_is_on(tmp_path: Path) -> None:
+    # 40 columns of air move the middle of the grid beyond the right kidney; the body's is where it was.
+    wide = Geometry((SHAPE[0] + 40, *SHAPE[1:]), geometry().affine)
+    hu = np.full(wide.shape, -1000, dtype=np.int16)
+    hu[: SHAPE[0]] = torso().hu
+    one = np.zeros(wide.shape, dtype=np.int16)
+    one[: SHAPE[0]] = labels() == 2
+    write_volume(tmp_path / "ct.nii.gz", hu, wide)
+    write_labels(tmp_path / "kits.nii.gz", one, wide)
+    found = organs_of_labels(read_volume(tmp_path / "ct.nii.gz"), tmp_path / "kits.nii.gz", load_card("kits23"))
+    assert found.masks.count("kidney_right") == (one == 1).sum()
+    assert found.masks.count("kidney_left") == 0
+
+
 def test_labels_of_another_scan_or_dataset_are_refused(tmp_path: Path) -> None:
     source, _ = write_torso(tmp_path)
     shifted = np.array(geometry().affine)
     shifted[0, 3] += 30
-    write_labels(tmp_path / "far.nii.gz", labels(), type(geometry())(SHAPE, shifted))
+    write_labels(tmp_path / "far.nii.gz", labels(), Geometry(SHAPE, shifted))
     with pytest.raises(BadGeometry, match="is not the scan's"):
         organs_of_labels(read_volume(source), tmp_path / "far.nii.gz", load_card("chest_abdomen"))
     write_labels(tmp_path / "strange.nii.gz", np.full(SHAPE, 250, dtype=np.int16), geometry())
@@ -193,7 +208,7 @@ def test_a_folder_without_masks_or_of_another_scan_is_refused(tmp_path: Path) ->
     with pytest.raises(InputError, match="holds no mask named like a class") as caught:
         organs_of_result(torso(), tmp_path)
     assert caught.value.code == "E-ORGAN"
-    smaller = type(geometry())((10, 10, 10), geometry().affine)
+    smaller = Geometry((10, 10, 10), geometry().affine)
     write_mask(tmp_path / "liver.nii.gz", np.ones((10, 10, 10), dtype=bool), smaller)
     with pytest.raises(BadGeometry, match=r"liver\.nii\.gz: lies on another grid than torso") as wrong:
         organs_of_result(torso(), tmp_path)

@@ -145,7 +145,7 @@ def test_bright_vessels_of_the_liver_are_spared_without_a_mask() -> None:
     vessel = box_of("hepatic_vessel")
     inner = ndimage.binary_erosion(vessel, structure=np.ones((1, 3, 3)))
     for seed in range(4):
-        found = plant_lesions(torso(), organs("hepatic_vessel"), ask("liver_tumor", 20, count=2), seed)
+        found = plant_lesions(torso(), organs("hepatic_vessel"), ask("liver_tumor", 36), seed)
         assert not (found.masks["liver_tumor"] & inner).any()
 
 
@@ -201,6 +201,8 @@ def test_what_finds_no_place_is_told() -> None:
     found = plant_lesions(torso(), only, ask("kidney_cyst", 24, count=9), 0)
     assert 1 <= len(found.lesions) < 9
     assert len(found.lesions) + len(found.missing) == 9
+    # Half of a ball of 24 mm (7.24 ml) is the least that is taken for one.
+    assert all(one["volume_ml"] >= 3.6 for one in found.lesions)
     assert found.missing[0].startswith("kidney_cyst: no place for lesion ")
     assert found.missing[0].endswith(" in kidney_left")
 

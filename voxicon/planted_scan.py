@@ -22,7 +22,7 @@ from voxicon.data.sides import body_midline_mm
 from voxicon.errors import BadGeometry, InputError, OutputError
 from voxicon.io.atomic import file_sha256, write_text
 from voxicon.io.masks import SEGMENTATIONS, write_masks
-from voxicon.io.nifti import _write, case_name, read_labels
+from voxicon.io.nifti import case_name, read_labels, write_volume
 from voxicon.io.nifti_gate import parse_header
 from voxicon.planting import PlantedScan, Request
 from voxicon.result import CASE_FILE, DISCLAIMER, remove_file
@@ -137,8 +137,7 @@ def save(scan: PlantedScan, folder: Path, facts: Mapping[str, Any], *, overwrite
     earlier = _listed(folder)
     remove_file(folder / RECORD)
     volume = scan.volume
-    stored = _stored(volume)
-    _write(folder / CT, stored, stored.dtype, volume.geometry, volume.source.header, intent_code=0, extension=b"")
+    write_volume(folder / CT, _stored(volume), volume.geometry, volume.source.header)
     files = [folder / CT, *write_masks(scan.masks, folder, Vocabulary.default())]
     for stale in set(earlier) - set(files):
         remove_file(stale)

@@ -91,7 +91,8 @@ def test_a_round_trip(run: Run, torso: Path) -> None:
 
 def test_several_kinds_and_sizes_in_turn(run: Run, torso: Path) -> None:
     code, _, err = run(
-        "torso.nii.gz", "--lesion", "liver_tumor", "--lesion", "kidney_cyst", "--count", 2, "--no-mass-effect",
+        "torso.nii.gz", "--lesion", "liver_tumor", "--lesion", "kidney_cyst", "--lesion", "liver tumor", "--count", 2,
+        "--no-mass-effect",
         "--diameter-mm", 8, "--diameter-mm", "10-12", "--contrast-hu", "-40", *LABELLED, "-o", "out",
     )  # fmt: skip
     assert code == 0, err
@@ -129,6 +130,8 @@ def test_existing_output_is_replaced_only_when_asked(run: Run, torso: Path) -> N
     assert code == 1
     assert "[E-OUTPUT]" in err
     assert "use --overwrite" in err
+    # Told before anything is segmented.
+    assert run("torso.nii.gz", "--lesion", "liver_tumor", "-o", "out")[2].count("\n") == 1
     code, _, err = run("torso.nii.gz", "--lesion", "kidney_cyst", *LABELLED, "-o", "out", "--overwrite")
     assert code == 0, err
     names = sorted(path.name for path in (torso / "out" / "torso" / "segmentations").iterdir())

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from tests.synthesis.flat_organs import EVEN, FLAT_HU, LIVER, SIDE, ball_mm3, everywhere, flat, interior, painted, whole
-from voxicon.synthesis.lesion_paint import pushed
+from voxicon.synthesis.lesion_paint import Site, level_of_host, pushed
 from voxicon.synthesis.lesions import KINDS, plant
 
 
@@ -34,6 +34,25 @@ def test_rim_and_core_keep_the_mean() -> None:
         mask, deep = found.mask, ndimage.distance_transform_edt(found.mask) > 5
         shell = mask & ~ndimage.binary_erosion(mask, iterations=4)
         assert float(found.hu[deep].mean()) < float(found.hu[shell & (found.hu < FLAT_HU - 30)].mean())
+
+
+def test_small_lesions_have_neither_rim_nor_core() -> None:
+    # Up to a radius of 6 mm they would not show.
+    for seed in range(3):
+        found = interior(replace(LIVER, rim=1, core=1), 11, (1, 1, 1), seed, -40)
+        assert (found.facts["rim_hu"], found.facts["core_hu"]) == (0, 0)
+
+
+def test_what_a_lesion_covers_is_not_beside_it() -> None:
+    hu, share = flat(80), np.zeros((SIDE,) * 3, dtype=np.float32)
+    share[:, :, 5:] = 0.3
+    hu[:, :, 5:] = 200
+    half = everywhere()
+    half[:20] = False
+    assert level_of_host(Site(hu, half, half, (1, 1, 1)), share, 10) == 80
+    few = np.zeros_like(half)
+    few[0, :29, 0] = True
+    assert level_of_host(Site(hu, few, few, (1, 1, 1)), share, 10) == 10
 
 
 def test_contrast_is_measured_against_the_host_beside_the_lesion() -> None:

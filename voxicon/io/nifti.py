@@ -145,19 +145,22 @@ def write_labels(
     _write(path, labels, labels.dtype, geometry, source_header, intent_code=INTENT_LABEL, extension=extension)
 
 
-def write_volume(path: Path, hu: NDArray[np.integer[Any]], geometry: Geometry) -> None:
-    """A CT as a packed file of whole HU, placed in mm with code 1.
+def write_volume(
+    path: Path, hu: NDArray[np.integer[Any] | np.floating[Any]], geometry: Geometry, source_header: bytes = b""
+) -> None:
+    """A CT as a packed file of the array's own type, in HU.
 
     Args:
         path: Where; ends in ``.nii.gz`` to be read again. Replaced whole or left alone.
-        hu: (X, Y, Z) integers.
+        hu: (X, Y, Z) whole or real numbers.
         geometry: The grid.
+        source_header: As for `write_mask`; without it the grid is placed in mm with code 1.
 
     Raises:
         BadGeometry: Values and geometry differ in shape.
         OutputError: The file cannot be written.
     """
-    _write(path, hu, hu.dtype, geometry, b"", intent_code=0, extension=b"")
+    _write(path, hu, hu.dtype, geometry, source_header, intent_code=0, extension=b"")
 
 
 def _open(path: Path, options: ReadOptions, *, ct: bool) -> tuple[Promise, FileBytes]:
