@@ -154,3 +154,15 @@ def test_of_two_kinds_that_look_alike_the_one_that_is_both_is_planted() -> None:
     known = all_known()
     known[INDEX["hepatic_vessel_tumor"]] = False
     assert [kind.name for kind in planter().plantable(known, there)] == ["liver_tumor", "kidney_cyst"]
+
+
+def test_a_lesion_that_grows_out_of_its_organ_leaves_the_next_one_alone() -> None:
+    for seed in range(8):
+        hu, target = patch("kidney_left")
+        beside = np.zeros((SIDE,) * 3, dtype=bool)
+        beside[2:30, 2:30, 15:28] = True
+        target[INDEX["spleen"]], hu[beside] = beside, 90
+        planter(kinds=("kidney_cyst",), most=3).plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(seed))
+        assert not (target[INDEX["kidney_cyst"]] & beside).any()
+        assert (hu[beside] == 90).all()
+        np.testing.assert_array_equal(target[INDEX["spleen"]], beside)

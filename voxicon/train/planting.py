@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from voxicon.core.concepts import Vocabulary
 from voxicon.synthesis.lesions import KINDS, LesionKind, kind_of, plant
 
 _FEWEST_VOXELS = 60
@@ -50,6 +51,8 @@ class Planter:
         self.config = config
         index = {name: i for i, name in enumerate(classes)}
         self.index = index
+        vocabulary = Vocabulary.default()
+        self.lesions = [i for name, i in index.items() if name in vocabulary and vocabulary[name].kind == "lesion"]
         self.kinds: tuple[LesionKind, ...] = tuple(
             kind
             for kind in map(kind_of, config.kinds)
@@ -109,7 +112,8 @@ class Planter:
             kind = kinds[int(rng.integers(len(kinds)))]
             hosts = [name for name in self._hosts(kind) if there_N[self.index[name]]]
             host = self.index[hosts[int(rng.integers(len(hosts)))]]
-            taken: NDArray[np.bool_] = np.any(target_NXYZ[[self.index[k.name] for k in self.kinds]], axis=0)
+            # Neither other lesions nor, where it grows out of its host, other organs.
+            taken = target_NXYZ[self.lesions].any(axis=0) | (target_NXYZ.any(axis=0) & ~target_NXYZ[host])
             found = plant(hu_XYZ, target_NXYZ[host], sides, kind, rng, avoid_XYZ=taken)
             if found is None:
                 continue
