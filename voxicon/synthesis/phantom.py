@@ -17,14 +17,14 @@ __all__ = ["ORGAN_VOLUME_ML", "REGIONS", "draw_body", "known_phantom"]
 
 ORGAN_VOLUME_ML: Final[Mapping[str, tuple[float, float]]] = {
     "spleen": (60, 500),
-    "kidney_right": (65, 320),
-    "kidney_left": (65, 320),
+    "kidney_right": (65, 360),
+    "kidney_left": (65, 360),
     "gallbladder": (5, 90),
     "liver": (650, 2900),
     "stomach": (120, 1100),
     "pancreas": (28, 170),
-    "adrenal_gland_right": (1, 13),
-    "adrenal_gland_left": (1, 13),
+    "adrenal_gland_right": (1, 15),
+    "adrenal_gland_left": (1, 15),
     "esophagus": (15, 85),
     "trachea": (14, 90),
     "thyroid_gland": (2, 40),
@@ -35,7 +35,7 @@ ORGAN_VOLUME_ML: Final[Mapping[str, tuple[float, float]]] = {
     "prostate": (9, 90),
     "heart": (240, 1300),
     "aorta": (95, 550),
-    "inferior_vena_cava": (35, 220),
+    "inferior_vena_cava": (35, 260),
     "portal_vein_and_splenic_vein": (8, 60),
 }
 """Structure → smallest and largest volume of an adult's, ml.

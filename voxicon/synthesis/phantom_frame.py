@@ -221,7 +221,7 @@ def draw_plan(rng: np.random.Generator, region: str) -> Plan:
         rows[:, 2] += weight * (obesity - 0.35) * 60
     side = 4 + 40 * obesity ** rng.uniform(0.8, 1.6) * rng.uniform(0.5, 1.1)
     fat = (side, side * rng.uniform(0.7, 1.3), side * rng.uniform(0.7, 1.2))
-    right = rng.normal(80, 10)
+    right = rng.normal(83, 10)
     core = Outline(outer, rng.uniform(2.2, 2.5))
     skin = core.grown(*fat)
     hips = (10 if female else 4) + 12 * obesity
@@ -247,7 +247,7 @@ def lay_grid(rng: np.random.Generator, plan: Plan, spacing_mm: float) -> tuple[C
     Size, proportions, tilt, stoop and a smooth warp of this patient are all in those places.
     """
     size = np.exp(np.clip(rng.normal(size=3), -2, 2) * (0.045, 0.045, 0.035) + np.clip(rng.normal(), -2, 2) * 0.04)
-    size *= 0.97 if plan.female else 1.02
+    size *= 1.0 if plan.female else 1.05
     half_width = float(plan.skin.rows[:, 1].max()) + (95 if plan.arms_down else 0)
     low = np.array([-half_width - 15, float(plan.skin.rows[:, 3].min()) - 60, plan.view_mm[0]]) * size
     high = np.array([half_width + 15, float(plan.skin.rows[:, 2].max()) + 30, plan.view_mm[1]]) * size

@@ -165,7 +165,7 @@ def _liver(scene: Scene, kidney: Solid) -> tuple[Solid, Surface]:
     floor = _draw_floor(rng)
     left = -rng.uniform(45, 105)
     gap = 2 + 12 * plan.obesity * rng.random()
-    wanted_ml = 1900 * scene.scale(0.16)
+    wanted_ml = 1800 * scene.scale(0.16)
     kidney = grown(kidney, 6)
 
     def behind(x: Floats, y: Floats, z: Floats) -> Floats:
@@ -191,7 +191,7 @@ def _liver(scene: Scene, kidney: Solid) -> tuple[Solid, Surface]:
         shell = meet(plan.below_diaphragm(2.5), plan.in_cavity(gap), round_mm=3)
         return meet(shell, rest, round_mm=7)
 
-    low, high = -50.0, 50.0
+    low, high = -38.0, 50.0
     for _ in range(6):
         middle = (low + high) / 2
         low, high = (middle, high) if volume_ml(without(above(lifted(middle)), kidney)) > wanted_ml else (low, middle)
