@@ -221,7 +221,7 @@ def test_a_table_lies_under_some_patients() -> None:
         middle = slice(table.shape[0] // 2 - 3, table.shape[0] // 2 + 3)
         assert table[middle].any()
         assert np.argwhere(table[middle])[:, 1].max() <= np.argwhere(patient)[:, 1].min() + 1
-        # It is a trough: higher at the sides than in the middle, in every slice the same.
+        # It is a groove: higher at the sides than in the middle, in every slice the same.
         tops = [np.flatnonzero(row.any(axis=1)).max() for row in table if row.any()]
         assert tops[1] > tops[len(tops) // 2] + 1
         assert tops[-2] > tops[len(tops) // 2] + 1
