@@ -31,7 +31,7 @@ from agreement import Table, agreement, markdown
 HELD_OUT = {"chest_abdomen": ("chest_abdomen",), "abdomen_pelvis": ("abdomen_pelvis",)}
 """CT → what a dataset's folder must not name."""
 
-RECIPES = [Path("recipes/starter_v1_coarse.yaml"), Path("recipes/starter_v1.yaml")]
+RECIPES = [Path("recipes/starter_coarse.yaml"), Path("recipes/starter.yaml")]
 """One after the other, each from the weights of the one before."""
 
 MAIN = ("liver", "spleen", "kidney_right", "kidney_left", "lung_right", "lung_left", "aorta", "stomach")

@@ -1,7 +1,8 @@
 """The scans that the starter weights learn from: real ones, synthetic patients made of them, and bodies of nothing.
 
-Writes OUT/lungs (a chest CT whose lungs are found by rule), OUT/like_* and OUT/phantom_torso, and links the two
-labelled CTs beside them, so that OUT is the folder for ``voxicon train recipes/starter_v1.yaml --data OUT``.
+Writes OUT/lungs (a chest CT whose lungs are found by rule), OUT/limbs (arms and legs, where there is nothing to find),
+OUT/like_* and OUT/phantom_torso, and links the two labelled CTs beside them: the folder that
+``voxicon train recipes/starter_coarse.yaml --data OUT`` reads.
 
     python scripts/starter_data.py --data ../shared/data --out runs/starter_data
 """
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from voxicon.bodies import Wish, bodies_like, phantoms
+from voxicon.core.concepts import Vocabulary
 from voxicon.core.orientation import from_ras_order, to_ras_order
 from voxicon.data.card import load_card
 from voxicon.io.atomic import write_text
@@ -49,6 +51,22 @@ annotates:
   prostate: {union: []}
 raw: {1: lung_right, 2: lung_left, 3: tumor_right, 4: tumor_left}
 """
+
+LIMBS_CARD = """\
+# Arms and legs without any organ of the trunk: all classes are known to be absent. The sarcomas are not used.
+id: limbs
+title: Limbs of the IBSI validation set of soft-tissue sarcomas
+source: "IBSI reference data; from TCIA, collection Soft-tissue-Sarcoma"
+terms: "CC BY 3.0"
+labels_by: human
+parts:
+  - {image: "{case}/ct.nii.gz", label: "{case}/labels.nii.gz", case: 'STS_\\d{3}', example: STS_004}
+raw: {}
+annotates:
+"""
+
+LIMBS = ("004", "006", "010", "015", "016", "019", "023", "024", "032", "041", "042")
+"""Training patients of the sarcoma set; looked at slice by slice, their crops show no bladder, bowel or lung."""
 
 _LUNG_HU = -400.0
 _CLOSING_MM = 12.0
@@ -98,6 +116,20 @@ def write_lungs(data: Path, out: Path) -> None:
     write_text(out / "card.yaml", LUNG_CARD)
 
 
+def write_limbs(data: Path, out: Path) -> None:
+    """Arms and legs, all classes absent: a model that has seen only trunks finds a liver there."""
+    out.mkdir(parents=True)
+    for patient in LIMBS:
+        folder = out / f"STS_{patient}"
+        folder.mkdir()
+        image = data / "sarcoma" / f"STS_{patient}_ct.nii.gz"
+        volume = read_volume(image)
+        write_labels(folder / "labels.nii.gz", np.zeros(volume.hu.shape, dtype=np.int16), volume.geometry)
+        (folder / "ct.nii.gz").symlink_to(image.resolve())
+    absent = "".join(f"  {concept.name}: {{union: []}}\n" for concept in Vocabulary.default())
+    write_text(out / "card.yaml", LIMBS_CARD + absent)
+
+
 def _like(name: str, data: str, out: str, count: int, spacing_mm: float) -> str:
     card, labels, ct = SOURCES[name]
     wish = Wish(count=count, seed=SEED, spacing_mm=spacing_mm)
@@ -126,6 +158,8 @@ def main() -> None:
             (options.out / name).symlink_to((options.data / name).resolve())
     if not (options.out / "lungs").exists():
         write_lungs(options.data, options.out / "lungs")
+    if not (options.out / "limbs").exists():
+        write_limbs(options.data, options.out / "limbs")
     with ProcessPoolExecutor(options.jobs) as pool:
         tasks = [
             pool.submit(

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from tests.train.phantoms import recipe_values, write_recipe
-from voxicon.data.card import load_card
 from voxicon.errors import ConfigError
 from voxicon.model.network import NetworkConfig, build_network
 from voxicon.prep.pipeline import PreparationConfig
@@ -162,40 +161,8 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
 # --- the recipe that ships --------------------------------------------------------------------------------------
 
 
-def test_the_starter_recipe_means_what_it_meant() -> None:
-    recipe = load_recipe(STARTER)
-    assert [dataset.card for dataset in recipe.datasets] == ["chest_abdomen", "abdomen_pelvis"]
-    assert all(load_card(dataset.card) for dataset in recipe.datasets)
-    assert recipe.classes is None
-    assert (recipe.missing, recipe.manifest, recipe.fold) == ("unknown", None, None)
-    optimize = recipe.optimize
-    # What the first starter weights were made with, defaults of that time included.
-    assert optimize.model_dump(exclude={"augment", "sampling", "lesions"}) == {
-        "steps": 3000, "batch": 1, "accumulate": 1, "patch": (96, 80, 80), "learning_rate": 0.002, "weight_decay": 0.01,
-        "warmup": 200, "ema": 0.997, "clip": 5.0, "precision": "bf16", "recompute": False, "seed": 20261121,
-        "log_every": 20, "save_every": 200, "validate_every": 0, "patience": 0,
-    }  # fmt: skip
-    assert optimize.sampling == SamplingConfig(datasets="proportional", centers="classes", class_share=0.7, jitter=0.3)
-    assert optimize.augment == AugmentConfig(
-        rotate_degrees=15, scale=1.2, elastic_mm=9, elastic_cell_mm=60, repaint=0.7, noise_hu=30, blur_voxels=0.8,
-        thick_slices=0.25, contrast=1.15, brightness_hu=15, brightness=1, quarter_turns=0, cut=0.2,
-    )  # fmt: skip
-    assert recipe.network.model_dump() == {
-        "backbone": "compact", "options": {"channels": [16, 32, 64, 128, 192]}, "controller": "shared",
-    }  # fmt: skip
-    assert recipe.text.model_dump() == {"encoder": "minilm", "template": "V1", "center": True}
-    assert recipe.preparation == {
-        "spacing_mm": [3, 3, 3], "window_hu": [-1000, 400], "antialias": True, "crop": "body",
-    }  # fmt: skip
-    assert recipe.inference.model_dump() == {
-        "window": (96, 80, 80), "overlap": 0.5, "threshold": 0.5, "padding": "edge",
-    }  # fmt: skip
-    assert recipe.repaint_hu["aorta"] == (25, 420)
-    assert len(recipe.repaint_hu) == 28
-
-
 def test_the_second_step_of_the_starter_goes_on_where_the_first_stops() -> None:
-    first, second = load_recipe(RECIPES / "starter_v1_coarse.yaml"), load_recipe(RECIPES / "starter_v1.yaml")
+    first, second = load_recipe(RECIPES / "starter_coarse.yaml"), load_recipe(RECIPES / "starter.yaml")
     assert second.start is not None
     assert second.start.parts[-2:] == (first.name, "weights.safetensors")
     for part in ("network", "text", "classes", "datasets", "repaint_hu"):
