@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from voxicon.synthesis.lesions import KINDS, plant
+from voxicon.synthesis.lesions.plant import KINDS, plant
 
 SIDE = 64
 DIAMETERS_MM = (4, 8, 16, 32, 64)

@@ -17,8 +17,8 @@ from voxicon.data.layout import Case, find_dataset
 from voxicon.errors import BadGeometry, CardError, ConfigError, OutputError, UsageError
 from voxicon.io.nifti import read_labels, read_volume, write_labels, write_volume
 from voxicon.synthesis.label_map import TISSUES
-from voxicon.synthesis.paint import paint
-from voxicon.synthesis.phantom import draw_body
+from voxicon.synthesis.painting.paint import paint
+from voxicon.synthesis.phantom.body import draw_body
 
 COARSE_MM = 8.0
 """Coarse enough to be quick, fine enough for the liver to hold vessels and for sides to be told."""

@@ -22,7 +22,7 @@ from voxicon.io.nifti import read_volume, write_labels, write_mask, write_volume
 from voxicon.planted_scan import organs_by_weights, organs_of_labels, organs_of_result, requested, save
 from voxicon.planting import PlantedScan, Request, plant_lesions
 from voxicon.segmenter import load
-from voxicon.synthesis.lesions import KINDS
+from voxicon.synthesis.lesions.plant import KINDS
 
 TUMOR = Request(KINDS["hepatic_vessel_tumor"], (14, 14), (-40, -40))
 

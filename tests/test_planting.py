@@ -17,7 +17,7 @@ from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.errors import InputError, UsageError
 from voxicon.planting import PlantedScan, Request, plant_lesions
-from voxicon.synthesis.lesions import KINDS
+from voxicon.synthesis.lesions.plant import KINDS
 
 LIVER = KINDS["liver_tumor"]
 CYST = KINDS["kidney_cyst"]

@@ -24,15 +24,15 @@ from voxicon.errors import BadGeometry, CardError, OutputError, UsageError
 from voxicon.io.atomic import file_sha256, write_text
 from voxicon.io.nifti import read_labels, read_volume, write_labels, write_volume
 from voxicon.prep.resample import resample_values
-from voxicon.synthesis.complete import complete, resampled
-from voxicon.synthesis.deform import deform
+from voxicon.synthesis.anatomy.complete import complete, resampled
+from voxicon.synthesis.anatomy.deform import deform
 from voxicon.synthesis.label_map import TISSUES, LabelMap
-from voxicon.synthesis.lesions import KINDS
-from voxicon.synthesis.paint import PHASES, paint
-from voxicon.synthesis.phantom import draw_body
-from voxicon.synthesis.phantom_frame import structure_names
-from voxicon.synthesis.scanner import scan
-from voxicon.synthesis.vessels import grow_vessels
+from voxicon.synthesis.lesions.plant import KINDS
+from voxicon.synthesis.painting.paint import PHASES, paint
+from voxicon.synthesis.painting.scanner import scan
+from voxicon.synthesis.painting.vessels import grow_vessels
+from voxicon.synthesis.phantom.body import draw_body
+from voxicon.synthesis.phantom.frame import structure_names
 
 Told = Callable[[int, int], None]
 """Bodies made, and how many there will be."""

@@ -33,7 +33,7 @@ from voxicon.infer.predictor import LEVELS
 from voxicon.io.atomic import write_text
 from voxicon.result import DISCLAIMER, Result
 from voxicon.study import SPLITS, scans_of
-from voxicon.synthesis.lesion_kinds import KINDS, kind_of
+from voxicon.synthesis.lesions.kinds import KINDS, kind_of
 from voxicon.synthesis.trials import Trial, Wanted, fill, vary
 from voxicon.version import __version__
 

@@ -21,7 +21,7 @@ from voxicon.core.geometry import Geometry
 from voxicon.core.masks import BITS_PER_WORD, MaskSet
 from voxicon.core.volume import AIR_HU, Volume
 from voxicon.errors import InputError, UsageError
-from voxicon.synthesis.lesions import KINDS, LesionKind, Planted, largest_diameter_mm, plant
+from voxicon.synthesis.lesions.plant import KINDS, LesionKind, Planted, largest_diameter_mm, plant
 
 VESSELS: Final = ("hepatic_vessel", "portal_vein_and_splenic_vein", "inferior_vena_cava", "aorta")
 """Classes that lesions keep away from, as far as their masks are there."""

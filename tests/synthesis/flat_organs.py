@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from voxicon.synthesis.lesions import KINDS, LesionKind, Planted, plant
+from voxicon.synthesis.lesions.plant import KINDS, LesionKind, Planted, plant
 
 SIDE = 40
 FLAT_HU = 100.0

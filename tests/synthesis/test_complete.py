@@ -9,7 +9,7 @@ from tests.phantoms import ORIENTATIONS
 from voxicon.core.geometry import Geometry
 from voxicon.core.orientation import to_ras_order
 from voxicon.errors import BadGeometry, ConfigError
-from voxicon.synthesis.complete import complete, resampled
+from voxicon.synthesis.anatomy.complete import complete, resampled
 from voxicon.synthesis.label_map import OUTSIDE, TISSUES, LabelMap
 
 CODE = {name: value for value, name in TISSUES.items()}

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from voxicon.core.geometry import Geometry
 from voxicon.errors import BadGeometry
-from voxicon.synthesis.deform import AIR_HU, deform, draw_warp
+from voxicon.synthesis.anatomy.deform import AIR_HU, deform, draw_warp
 from voxicon.synthesis.label_map import OUTSIDE, TISSUES, LabelMap
 
 NAMES = {**TISSUES, 1: "spleen", 2: "right kidney", 3: "kidney_left", 5: "liver", 21: "urinary_bladder"}

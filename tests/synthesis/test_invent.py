@@ -11,10 +11,10 @@ from scipy import ndimage
 from voxicon.core.geometry import Geometry
 from voxicon.data.card import load_card
 from voxicon.io.nifti import read_labels
-from voxicon.synthesis import invent
-from voxicon.synthesis.complete import complete, resampled
+from voxicon.synthesis.anatomy import invent
+from voxicon.synthesis.anatomy.complete import complete, resampled
 from voxicon.synthesis.label_map import OUTSIDE, TISSUES, LabelMap
-from voxicon.synthesis.phantom import draw_body
+from voxicon.synthesis.phantom.body import draw_body
 
 NAMES = {1: "spleen", 2: "right kidney", 3: "left kidney", 4: "gall bladder", 6: "liver", 8: "arota"}
 ORGANS = {6: ((60, 20, 60), (60, 55, 55)), 1: ((-75, -20, 70), (28, 35, 40)), 2: ((55, -30, -5), (22, 25, 45)),

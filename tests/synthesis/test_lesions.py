@@ -28,7 +28,7 @@ from tests.synthesis.flat_organs import (
 from voxicon.core.components import components
 from voxicon.core.concepts import Vocabulary
 from voxicon.errors import ConfigError
-from voxicon.synthesis.lesions import KINDS, Planted, kind_of, largest_diameter_mm, plant
+from voxicon.synthesis.lesions.plant import KINDS, Planted, kind_of, largest_diameter_mm, plant
 
 
 @given(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.synthesis.test_patterns import PLAIN, VENOUS, ball, canvas_of, painted, radius_of
-from voxicon.synthesis import lumen
+from voxicon.synthesis.painting import lumen
 
 
 def tube_of(name: str, seed: int, **changes: float) -> tuple[np.ndarray, np.ndarray]:

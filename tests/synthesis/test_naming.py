@@ -1,4 +1,4 @@
-from voxicon.synthesis.naming import standard_name
+from voxicon.synthesis.anatomy.naming import standard_name
 
 
 def test_words_of_datasets_become_words_of_the_vocabulary_and_others_stay() -> None:

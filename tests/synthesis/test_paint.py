@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.synthesis.blocks import cube, grid, in_fat
 from voxicon.errors import ConfigError, UsageError
 from voxicon.synthesis.label_map import LabelMap
-from voxicon.synthesis.paint import OUTSIDE_HU, _phase_weights, paint
-from voxicon.synthesis.tissues import PHASES
+from voxicon.synthesis.painting.paint import OUTSIDE_HU, _phase_weights, paint
+from voxicon.synthesis.painting.tissues import PHASES
 
 INNER = cube(9, 15)
 SEEDS = range(6)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.synthesis.blocks import FAT, cube, grid, in_fat
-from voxicon.synthesis import patterns
-from voxicon.synthesis.canvas import Canvas, Patient
 from voxicon.synthesis.label_map import LabelMap
+from voxicon.synthesis.painting import patterns
+from voxicon.synthesis.painting.canvas import Canvas, Patient
 
 PLAIN, ARTERIAL, VENOUS = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from voxicon.core.components import components
 from voxicon.errors import ConfigError
 from voxicon.synthesis.label_map import OUTSIDE, TISSUES, LabelMap
-from voxicon.synthesis.phantom import ORGAN_VOLUME_ML, REGIONS, draw_body, known_phantom
+from voxicon.synthesis.phantom.body import ORGAN_VOLUME_ML, REGIONS, draw_body, known_phantom
 
 SPACING_MM = 6.0
 SEEDS = range(7)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from voxicon.synthesis.phantom_shapes import (
+from voxicon.synthesis.phantom.shapes import (
     Canvas,
     Solid,
     boundless,

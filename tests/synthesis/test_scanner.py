@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from voxicon.core.volume import AIR_HU
 from voxicon.errors import BadGeometry, ConfigError
-from voxicon.synthesis.scanner import HIGHEST_HU, PRESETS, ScannerConfig, scan
+from voxicon.synthesis.painting.scanner import HIGHEST_HU, PRESETS, ScannerConfig, scan
 
 SPACING = (4.0, 4.0, 4.0)
 SHAPE = (60, 60, 24)

@@ -7,7 +7,7 @@ import pytest
 from voxicon.core.concepts import Vocabulary
 from voxicon.data.card import load_card
 from voxicon.synthesis.label_map import TISSUES
-from voxicon.synthesis.tissues import PHASES, find_tissue, tissue_table
+from voxicon.synthesis.painting.tissues import PHASES, find_tissue, tissue_table
 
 SOFT = tissue_table()["soft_tissue"]
 

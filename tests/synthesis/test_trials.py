@@ -12,7 +12,7 @@ from scipy import ndimage
 from voxicon.core.geometry import Geometry
 from voxicon.core.volume import AIR_HU, Source, Volume
 from voxicon.synthesis import trials as trials_module
-from voxicon.synthesis.lesion_kinds import kind_of
+from voxicon.synthesis.lesions.kinds import kind_of
 from voxicon.synthesis.trials import APART_MM, LARGEST_SHARE, Trial, Wanted, ball_ml, fill, vary
 
 SHAPE = (60, 50, 30)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxicon.synthesis.vessels import HEPATIC, PORTAL, grow_vessels
+from voxicon.synthesis.painting.vessels import HEPATIC, PORTAL, grow_vessels
 
 
 def liver(spacing_mm: float = 3.0) -> np.ndarray:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from voxicon.data.card import DatasetCard
     from voxicon.planted_scan import Organs
     from voxicon.planting import Request
-    from voxicon.synthesis.lesions import LesionKind
+    from voxicon.synthesis.lesions.plant import LesionKind
 
 _LESIONS = "Lesions planted into a CT"
 _BODIES = "Synthetic bodies as a dataset"
@@ -254,7 +254,7 @@ def _requests(words: list[str], diameters: list[str], contrasts: list[str], coun
 
 def _kind(word: str) -> LesionKind:
     from voxicon.core.concepts import Vocabulary
-    from voxicon.synthesis.lesions import KINDS, kind_of
+    from voxicon.synthesis.lesions.plant import KINDS, kind_of
 
     name = Vocabulary.default().resolve(word).name
     inside = [kind.name for kind in KINDS.values() if name in kind.hosts]

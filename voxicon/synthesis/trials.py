@@ -14,8 +14,8 @@ from scipy import ndimage
 from voxicon.core.components import Box, Mask, joint_box
 from voxicon.core.geometry import Geometry
 from voxicon.core.volume import AIR_HU, Volume
-from voxicon.synthesis.lesion_kinds import LesionKind
-from voxicon.synthesis.lesions import plant
+from voxicon.synthesis.lesions.kinds import LesionKind
+from voxicon.synthesis.lesions.plant import plant
 from voxicon.synthesis.texture import smooth_noise
 
 APART_MM: Final = 15.0

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from voxicon.core.concepts import Vocabulary
-from voxicon.synthesis.lesions import KINDS, LesionKind, kind_of, plant
+from voxicon.synthesis.lesions.plant import KINDS, LesionKind, kind_of, plant
 
 _FEWEST_VOXELS = 60
 """A corner of an organ smaller than this holds no lesion worth planting."""

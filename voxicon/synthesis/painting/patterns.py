@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from voxicon.synthesis.canvas import Canvas, Floats, Region
+from voxicon.synthesis.painting.canvas import Canvas, Floats, Region
+from voxicon.synthesis.painting.tissues import find_tissue
 from voxicon.synthesis.texture import bump, sheets, smooth_noise, tubes
-from voxicon.synthesis.tissues import find_tissue
 
 _CORTEX_MM = 1.9
 """Thickness of the bright shell of most bones."""

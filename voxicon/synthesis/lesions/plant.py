@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from voxicon.synthesis.lesion_kinds import KINDS, LesionKind, kind_of
-from voxicon.synthesis.lesion_paint import Look, Site, draw_look, level_of_host, paint, pushed
-from voxicon.synthesis.lesion_place import BONE_HU, GAS_HU, ball_in, draw_center
-from voxicon.synthesis.lesion_shape import (
+from voxicon.synthesis.lesions.kinds import KINDS, LesionKind, kind_of
+from voxicon.synthesis.lesions.look import Look, Site, draw_look, level_of_host, paint, pushed
+from voxicon.synthesis.lesions.place import BONE_HU, GAS_HU, ball_in, draw_center
+from voxicon.synthesis.lesions.shape import (
     Box,
     Floats,
     Mask,

@@ -18,7 +18,7 @@ import yaml
 from numpy.typing import ArrayLike, NDArray
 
 from voxicon.synthesis.label_map import TISSUES
-from voxicon.synthesis.phantom_shapes import Canvas, Floats, Solid, boundless, slab, smooth_noise
+from voxicon.synthesis.phantom.shapes import Canvas, Floats, Solid, boundless, slab, smooth_noise
 
 LEVELS_MM = {
     "C5": 313, "C6": 296, "C7": 279, "T1": 262, "T2": 244, "T3": 226, "T4": 207, "T5": 187, "T6": 166, "T7": 145,

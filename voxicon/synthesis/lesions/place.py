@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from voxicon.synthesis.lesion_kinds import LesionKind
-from voxicon.synthesis.lesion_shape import Floats, Mask, Shape, Triple
+from voxicon.synthesis.lesions.kinds import LesionKind
+from voxicon.synthesis.lesions.shape import Floats, Mask, Shape, Triple
 
 _TRIES = 24
 """Places looked at before the one that harms least is taken."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import special
 from scipy.spatial import KDTree
 
-from voxicon.synthesis.canvas import AnyFloats, Canvas, Floats, Region
+from voxicon.synthesis.painting.canvas import AnyFloats, Canvas, Floats, Region
 
 _GAS_HU = -950.0
 

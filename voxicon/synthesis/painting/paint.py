@@ -13,10 +13,10 @@ import numpy as np
 from scipy import ndimage
 
 from voxicon.errors import ConfigError
-from voxicon.synthesis import lumen, patterns
-from voxicon.synthesis.canvas import Canvas, Floats, Patient, Region
 from voxicon.synthesis.label_map import OUTSIDE, LabelMap
-from voxicon.synthesis.tissues import PHASES, Phase
+from voxicon.synthesis.painting import lumen, patterns
+from voxicon.synthesis.painting.canvas import Canvas, Floats, Patient, Region
+from voxicon.synthesis.painting.tissues import PHASES, Phase
 
 __all__ = ["OUTSIDE_HU", "PHASES", "paint"]
 

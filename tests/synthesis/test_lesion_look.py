@@ -9,8 +9,8 @@ import pytest
 from scipy import ndimage
 
 from tests.synthesis.flat_organs import EVEN, FLAT_HU, LIVER, SIDE, ball_mm3, everywhere, flat, interior, painted, whole
-from voxicon.synthesis.lesion_paint import Site, level_of_host, pushed
-from voxicon.synthesis.lesions import KINDS, plant
+from voxicon.synthesis.lesions.look import Site, level_of_host, pushed
+from voxicon.synthesis.lesions.plant import KINDS, plant
 
 
 @pytest.mark.parametrize("contrast_hu", [-60.0, -20.0, 35.0])

@@ -1,4 +1,4 @@
-"""What carries a body: skin, fat, muscles and bones. Heights and places are body mm, see `phantom_frame`."""
+"""What carries a body: skin, fat, muscles and bones. Heights and places are body mm, see `frame`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from voxicon.synthesis.label_map import OUTSIDE
-from voxicon.synthesis.phantom_frame import LEVELS_MM, Outline, Scene, spine_y, spine_y_at
-from voxicon.synthesis.phantom_shapes import (
+from voxicon.synthesis.phantom.frame import LEVELS_MM, Outline, Scene, spine_y, spine_y_at
+from voxicon.synthesis.phantom.shapes import (
     EVERYWHERE_MM,
     Floats,
     Knots,

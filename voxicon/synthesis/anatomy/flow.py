@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from voxicon.synthesis.anatomy.naming import standard_name
 from voxicon.synthesis.label_map import OUTSIDE, LabelMap
-from voxicon.synthesis.naming import standard_name
 from voxicon.synthesis.texture import smooth_noise
 
 _CELL_MM = 9.0

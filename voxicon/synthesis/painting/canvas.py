@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from voxicon.core.volume import AIR_HU
 from voxicon.synthesis.label_map import OUTSIDE, LabelMap
+from voxicon.synthesis.painting.tissues import PHASES, find_tissue, tissue_table
 from voxicon.synthesis.texture import smooth_noise
-from voxicon.synthesis.tissues import PHASES, find_tissue, tissue_table
 
 Floats = NDArray[np.float32]
 AnyFloats = float | np.floating[Any] | NDArray[np.floating[Any]]

@@ -20,7 +20,7 @@ from scipy import ndimage
 from voxicon.core.components import CONNECTIVITY, SIZABLE_FRACTION
 from voxicon.core.geometry import Geometry
 from voxicon.errors import BadGeometry
-from voxicon.synthesis.flow import Floats, Frame, coarse_frame, draw_velocity
+from voxicon.synthesis.anatomy.flow import Floats, Frame, coarse_frame, draw_velocity
 from voxicon.synthesis.label_map import OUTSIDE, LabelMap
 
 AIR_HU = -1024.0

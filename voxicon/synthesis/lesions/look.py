@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from voxicon.synthesis.lesion_kinds import LesionKind
-from voxicon.synthesis.lesion_shape import Floats, Mask, Triple
+from voxicon.synthesis.lesions.kinds import LesionKind
+from voxicon.synthesis.lesions.shape import Floats, Mask, Triple
 from voxicon.synthesis.texture import smooth_noise
 
 _LARGE_MM = 6.0

@@ -9,9 +9,9 @@ import numpy as np
 
 from voxicon.core.geometry import Geometry
 from voxicon.errors import ConfigError
-from voxicon.synthesis import phantom_bones, phantom_organs, phantom_vessels
 from voxicon.synthesis.label_map import OUTSIDE, LabelMap
-from voxicon.synthesis.phantom_frame import REGIONS, Scene, draw_plan, lay_grid, structure_names
+from voxicon.synthesis.phantom import bones, organs, vessels
+from voxicon.synthesis.phantom.frame import REGIONS, Scene, draw_plan, lay_grid, structure_names
 
 __all__ = ["ORGAN_VOLUME_ML", "REGIONS", "draw_body", "known_phantom"]
 
@@ -81,15 +81,15 @@ def draw_body(rng: np.random.Generator, spacing_mm: float = 3.0, region: str = "
     plan = draw_plan(rng, region)
     canvas, affine = lay_grid(rng, plan, spacing_mm)
     scene = Scene(rng, plan, canvas)
-    phantom_bones.draw_wall(scene)
-    phantom_bones.draw_muscles(scene)
-    phantom_vessels.draw_lungs(scene)
-    phantom_bones.draw_bones(scene)
-    phantom_vessels.draw_heart(scene)
-    phantom_vessels.draw_chest_vessels(scene)
-    phantom_vessels.draw_belly_vessels(scene)
-    phantom_organs.draw_organs(scene)
-    phantom_bones.draw_skin(scene)
+    bones.draw_wall(scene)
+    bones.draw_muscles(scene)
+    vessels.draw_lungs(scene)
+    bones.draw_bones(scene)
+    vessels.draw_heart(scene)
+    vessels.draw_chest_vessels(scene)
+    vessels.draw_belly_vessels(scene)
+    organs.draw_organs(scene)
+    bones.draw_skin(scene)
     if rng.random() < _WITH_TABLE:
         _draw_table(scene)
     nx, ny, nz = canvas.values.shape

@@ -1,13 +1,13 @@
-"""Heart, airways and vessels. Heights and places are body mm, see `phantom_frame`."""
+"""Heart, airways and vessels. Heights and places are body mm, see `frame`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from voxicon.synthesis.phantom_bones import SIDES, mirrored
-from voxicon.synthesis.phantom_frame import FAT, Scene, spine_y, spine_y_at
-from voxicon.synthesis.phantom_shapes import (
+from voxicon.synthesis.phantom.bones import SIDES, mirrored
+from voxicon.synthesis.phantom.frame import FAT, Scene, spine_y, spine_y_at
+from voxicon.synthesis.phantom.shapes import (
     Knots,
     Solid,
     boundless,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from voxicon.synthesis.lesion_kinds import LesionKind
+from voxicon.synthesis.lesions.kinds import LesionKind
 from voxicon.synthesis.texture import smooth_noise
 
 Floats = NDArray[np.float32]

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from voxicon.synthesis.anatomy.naming import standard_name
 from voxicon.synthesis.label_map import OUTSIDE, TISSUES, LabelMap
-from voxicon.synthesis.naming import standard_name
-from voxicon.synthesis.phantom import draw_body
+from voxicon.synthesis.phantom.body import draw_body
 
 DRAWN_MM = 3.0
 """Spacing at which the body is drawn: finer details of an invented body mean nothing."""

@@ -1,7 +1,7 @@
 """A label map made whole: every voxel of the body belongs to something.
 
-With the CT, what labels leave out is told by its HU. Without it, `voxicon.synthesis.invent` draws a body around the
-organs that are there. Given labels are never changed.
+With the CT, what labels leave out is told by its HU. Without it, `voxicon.synthesis.anatomy.invent` draws a body
+around the organs that are there. Given labels are never changed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from voxicon.core.components import components, largest
 from voxicon.core.geometry import Geometry
 from voxicon.core.orientation import to_ras_order
 from voxicon.errors import BadGeometry, ConfigError
-from voxicon.synthesis.invent import invent
+from voxicon.synthesis.anatomy.invent import invent
 from voxicon.synthesis.label_map import OUTSIDE, TISSUES, LabelMap
 
 BODY_HU = -300.0

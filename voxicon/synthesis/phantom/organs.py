@@ -1,4 +1,4 @@
-"""The organs of belly and pelvis. Heights and places are body mm, see `phantom_frame`.
+"""The organs of belly and pelvis. Heights and places are body mm, see `frame`.
 
 The first to be drawn keeps its place: an organ is only painted where there is fat, so small and firm ones
 come before large and soft ones, and the small bowel takes what is left.
@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from voxicon.synthesis.phantom_bones import SIDES, mirrored
-from voxicon.synthesis.phantom_frame import FAT, Scene, spine_y
-from voxicon.synthesis.phantom_shapes import (
+from voxicon.synthesis.phantom.bones import SIDES, mirrored
+from voxicon.synthesis.phantom.frame import FAT, Scene, spine_y
+from voxicon.synthesis.phantom.shapes import (
     Floats,
     Solid,
     boundless,
@@ -28,7 +28,7 @@ from voxicon.synthesis.phantom_shapes import (
     wavy,
     without,
 )
-from voxicon.synthesis.phantom_vessels import turned
+from voxicon.synthesis.phantom.vessels import turned
 
 Surface = Callable[[Floats, Floats], Floats]
 """z at x and y."""

@@ -1,0 +1,1 @@
+"""Label maps: one structure per voxel, made whole, and deformed into other patients."""

@@ -1,0 +1,1 @@
+"""Tumors and cysts that were never there, planted into real organs."""

@@ -1,0 +1,1 @@
+"""A map of structures becomes a CT: tissue, what hollow organs hold, what the scanner adds."""

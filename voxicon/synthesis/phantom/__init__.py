@@ -1,0 +1,1 @@
+"""Bodies drawn from a plan of human anatomy."""
