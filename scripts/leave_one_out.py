@@ -6,6 +6,9 @@ agreement. Runs go on where they stopped.
 
     python scripts/starter_data.py --data ../shared/data --out runs/starter_data
     python scripts/leave_one_out.py --made runs/starter_data --out runs/leave_one_out
+
+It leaves OUT/without_CT.json with the scores, and OUT/unseen_CT.yaml, which lists that CT alone, for
+``voxicon evaluate OUT/unseen_CT.yaml --planted --split train --weights ...``.
 """
 
 from __future__ import annotations
@@ -78,12 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--made", type=Path, required=True, help="What starter_data.py wrote.")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--recipes",
-        type=Path,
-        nargs="+",
-        default=RECIPES,
-    )
+    parser.add_argument("--recipes", type=Path, nargs="+", default=RECIPES)
     parser.add_argument("--only", choices=sorted(HELD_OUT), nargs="+", default=list(HELD_OUT))
     parser.add_argument("--set", dest="changes", action="append", default=[], help="As of voxicon train.")
     options = parser.parse_args()
@@ -92,6 +90,8 @@ def main() -> None:
         weights = train(options.recipes, name, options.made, options.out, options.changes)
         scores[name] = agreement(load(str(weights)), load_card(name), options.made)
         write_text(options.out / f"without_{name}.json", json.dumps(scores[name], indent=1))
+        only = {"name": f"unseen_{name}", "datasets": [{"card": name}]}
+        write_text(options.out / f"unseen_{name}.yaml", yaml.safe_dump(only, sort_keys=False))
     print(table_of(scores))
 
 

@@ -168,7 +168,7 @@ def test_the_second_step_of_the_starter_goes_on_where_the_first_stops() -> None:
     for part in ("network", "text", "classes", "datasets", "repaint_hu"):
         assert getattr(first, part) == getattr(second, part)
     assert (first.preparation["spacing_mm"], second.preparation["spacing_mm"]) == ([4, 4, 4], [3, 3, 3])
-    assert (first.optimize.lesions.share, second.optimize.lesions.share) == (0.5, 0.35)
+    assert (first.optimize.lesions.share, second.optimize.lesions.share) == (0.5, 0.6)
 
 
 def test_phantom_recipes_are_recipes() -> None:
