@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from voxicon.bodies import CARD, Wish, bodies_like, phantoms
+from voxicon.core.volume import AIR_HU
 from voxicon.data.card import DatasetCard, load_card, parse_card
 from voxicon.data.cases import read_case
 from voxicon.data.layout import Case, find_dataset
@@ -18,6 +19,7 @@ from voxicon.errors import BadGeometry, CardError, ConfigError, OutputError, Usa
 from voxicon.io.nifti import read_labels, read_volume, write_labels, write_volume
 from voxicon.synthesis.label_map import TISSUES
 from voxicon.synthesis.painting.paint import paint
+from voxicon.synthesis.painting.scanner import PRESETS
 from voxicon.synthesis.phantom.body import draw_body
 
 COARSE_MM = 8.0
@@ -188,3 +190,14 @@ def test_a_card_of_another_dataset_and_another_grid_are_refused(clinic: Path, tm
         )
     with pytest.raises(ConfigError, match="region"):
         phantoms("head", tmp_path / "heads", Wish(spacing_mm=COARSE_MM))
+
+
+def test_nothing_is_labelled_outside_of_the_field_of_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "typical", PRESETS["none"].model_copy(update={"fov_z": 1.0}))
+    phantoms("torso", tmp_path / "out", Wish(count=2, seed=1, spacing_mm=COARSE_MM))
+    for case in sorted((tmp_path / "out" / "painted").iterdir()):
+        hu, (labels, _) = read_volume(case / "ct.nii.gz").hu, read_labels(case / "labels.nii.gz")
+        cut = (hu == AIR_HU).all(axis=(0, 1))
+        assert cut.any()
+        assert not labels[:, :, cut].any()
+        assert labels[:, :, ~cut].any(axis=(0, 1)).all()

@@ -26,7 +26,7 @@ from voxicon.io.nifti import read_labels, read_volume, write_labels, write_volum
 from voxicon.prep.resample import resample_values
 from voxicon.synthesis.anatomy.complete import complete, resampled
 from voxicon.synthesis.anatomy.deform import deform
-from voxicon.synthesis.label_map import TISSUES, LabelMap
+from voxicon.synthesis.label_map import OUTSIDE, TISSUES, LabelMap
 from voxicon.synthesis.lesions.plant import KINDS
 from voxicon.synthesis.painting.paint import PHASES, paint
 from voxicon.synthesis.painting.scanner import scan
@@ -264,13 +264,14 @@ def _write(
     for number in range(wish.count):
         rng = np.random.default_rng([wish.seed, number])
         body, hu, is_real = draw(rng)
-        scanned = scan(hu, body.geometry.spacing_mm, rng)
+        scanned, shown = scan(hu, body.geometry.spacing_mm, rng)
         name = f"{'real' if is_real else 'painted'}_{number:04d}"
         folder = out / ("real" if is_real else "painted") / name
         folder.mkdir(parents=True, exist_ok=True)
         whole = np.rint(scanned).clip(AIR_HU, _HIGHEST_HU).astype(np.int16)
         write_volume(folder / "ct.nii.gz", whole, body.geometry)
-        write_labels(folder / "labels.nii.gz", body.values, body.geometry)
+        # Outside of the field of view there is nothing to be found.
+        write_labels(folder / "labels.nii.gz", np.where(shown, body.values, OUTSIDE), body.geometry)
         if told is not None:
             told(number + 1, wish.count)
     record = {**facts, **wish.__dict__}

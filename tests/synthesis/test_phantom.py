@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import cc3d
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -225,6 +226,17 @@ def test_a_table_lies_under_some_patients() -> None:
         tops = [np.flatnonzero(row.any(axis=1)).max() for row in table if row.any()]
         assert tops[1] > tops[len(tops) // 2] + 1
         assert tops[-2] > tops[len(tops) // 2] + 1
+
+
+def test_lung_arteries_leave_the_heart_for_both_lungs() -> None:
+    # Blood in them is as bright as in the aorta: without them any bright vessel beside the heart would be aorta.
+    for seed in SEEDS:
+        artery = body(seed).mask(["pulmonary_artery"])
+        pieces = cc3d.connected_components(artery, connectivity=26)
+        largest = np.argwhere(pieces == np.bincount(pieces[pieces > 0]).argmax())
+        assert len(largest) > 0.9 * artery.sum()
+        assert np.ptp(largest[:, 0]) * SPACING_MM > 110
+        assert 50 < body(seed).volumes_ml()["pulmonary_artery"] < 260
 
 
 def test_the_origin_is_near_the_first_lumbar_vertebra() -> None:

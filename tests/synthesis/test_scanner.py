@@ -34,13 +34,18 @@ def patient(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
 BODY = patient() > -300
 
 
+def scanned(*args, **kwargs):
+    """The HU of a scan; its view is told by `test_the_view_says_what_is_shown`."""
+    return scan(*args, **kwargs)[0]
+
+
 def through(effect: str, seed: int = 0, hu: np.ndarray | None = None, **strengths: object) -> np.ndarray:
-    return scan(patient() if hu is None else hu, SPACING, np.random.default_rng(seed), only(effect, **strengths))
+    return scanned(patient() if hu is None else hu, SPACING, np.random.default_rng(seed), only(effect, **strengths))
 
 
 def test_nothing_is_changed_where_all_is_off():
     hu = patient()
-    out = scan(hu, SPACING, np.random.default_rng(0), "none")
+    out = scanned(hu, SPACING, np.random.default_rng(0), "none")
     assert (out == hu).all()
     assert out is not hu
 
@@ -48,7 +53,7 @@ def test_nothing_is_changed_where_all_is_off():
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_every_effect_changes_something_and_leaves_the_input(effect):
     hu = patient()
-    out = scan(hu, SPACING, np.random.default_rng(3), only(effect))
+    out = scanned(hu, SPACING, np.random.default_rng(3), only(effect))
     assert (hu == patient()).all()
     assert out.shape == hu.shape
     assert out.dtype == np.float32
@@ -65,8 +70,8 @@ def test_same_seed_same_scan(effect):
 def test_switching_one_effect_off_leaves_the_others_as_they_were():
     rng = np.random.default_rng
     cut = only("fov_z")
-    both = scan(patient(), SPACING, rng(1), cut.model_copy(update={"couch": 1.0}))
-    alone = scan(patient(), SPACING, rng(1), cut)
+    both = scanned(patient(), SPACING, rng(1), cut.model_copy(update={"couch": 1.0}))
+    alone = scanned(patient(), SPACING, rng(1), cut)
     assert ((both == AIR_HU).all(axis=(0, 1)) == (alone == AIR_HU).all(axis=(0, 1))).all()
 
 
@@ -79,7 +84,7 @@ def test_switching_one_effect_off_leaves_the_others_as_they_were():
 )
 def test_odd_volumes_stay_finite_and_in_range(shape, value, spacing, seed):
     everything = ScannerConfig(**dict.fromkeys(EFFECTS, 1.0))
-    out = scan(np.full(shape, value, np.float32), spacing, np.random.default_rng(seed), everything)
+    out = scanned(np.full(shape, value, np.float32), spacing, np.random.default_rng(seed), everything)
     assert np.isfinite(out).all()
     assert out.min() >= AIR_HU
     assert out.max() <= HIGHEST_HU
@@ -213,7 +218,7 @@ def test_thick_slices_do_not_move_the_patient():
 
 def test_slices_that_are_thick_already_stay():
     hu = patient()
-    out = scan(hu, (1.0, 1.0, 6.0), np.random.default_rng(0), only("thick_slices", slice_mm=(4.0, 5.9)))
+    out = scanned(hu, (1.0, 1.0, 6.0), np.random.default_rng(0), only("thick_slices", slice_mm=(4.0, 5.9)))
     assert (out == hu).all()
 
 
@@ -228,7 +233,7 @@ def test_noise_grows_with_the_path_through_the_patient():
     shape = (90, 60, 20)
     hu = np.full(shape, -1000, np.float32)
     hu[5:85, 15:45] = 40
-    change = scan(hu, SPACING, np.random.default_rng(0), only("noise", noise_hu=(10.0, 10.0))) - hu
+    change = scanned(hu, SPACING, np.random.default_rng(0), only("noise", noise_hu=(10.0, 10.0))) - hu
     assert change[30:60, 20:40].std() > 1.3 * change[:, :8].std()
 
 
@@ -238,7 +243,7 @@ def test_wide_bodies_have_horizontal_streaks_and_narrow_ones_have_not():
         shape = (130, 40, 20)
         hu = np.full(shape, -1000, np.float32)
         hu[65 - half : 65 + half, 8:32] = 40
-        change = scan(hu, SPACING, np.random.default_rng(1), only("noise", noise_hu=(10.0, 10.0))) - hu
+        change = scanned(hu, SPACING, np.random.default_rng(1), only("noise", noise_hu=(10.0, 10.0))) - hu
         inside = change[65 - half + 2 : 65 + half - 2, 10:30]
         correlations.append(np.corrcoef(inside[:-4].ravel(), inside[4:].ravel())[0, 1])
     assert abs(correlations[0]) < 0.1
@@ -269,20 +274,35 @@ def test_a_cut_along_z_takes_whole_slices_from_one_end():
     assert ends == {True, False}
 
 
+def test_the_view_says_what_is_shown():
+    # Noise takes air to -1024 as well: only the view tells what was cut off.
+    hu = patient() - 100
+    both = only("fov_z").model_copy(update={"fov_circle": 1.0, "noise": 1.0})
+    for seed in range(5):
+        out, shown = scan(hu, SPACING, np.random.default_rng(seed), both)
+        assert (out[~shown] == AIR_HU).all()
+        assert (out[shown] == AIR_HU).any()
+        assert not shown[0, 0].any()
+        assert 1 <= (~shown).all(axis=(0, 1)).sum() <= 0.4 * SHAPE[2]
+    assert scan(hu, SPACING, np.random.default_rng(0), "none")[1].all()
+
+
 def test_chances_are_kept():
     half = PRESETS["none"].model_copy(update={"fov_z": 0.5})
-    changed = [(scan(patient((20, 20, 8)), SPACING, np.random.default_rng(s), half) == AIR_HU).any() for s in range(60)]
+    changed = [
+        (scanned(patient((20, 20, 8)), SPACING, np.random.default_rng(s), half) == AIR_HU).any() for s in range(60)
+    ]
     assert 18 <= sum(changed) <= 42
 
 
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ConfigError, match="'bad' is no preset; expected none, typical, hard"):
-        scan(patient(), SPACING, np.random.default_rng(0), "bad")
+        scanned(patient(), SPACING, np.random.default_rng(0), "bad")
 
 
 def test_a_slice_is_no_volume():
     with pytest.raises(BadGeometry, match="volume of 2 axes"):
-        scan(patient()[:, :, 0], SPACING, np.random.default_rng(0))
+        scanned(patient()[:, :, 0], SPACING, np.random.default_rng(0))
 
 
 def test_chances_beyond_one_are_refused():

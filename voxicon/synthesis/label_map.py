@@ -28,6 +28,7 @@ TISSUES = {
     1009: "bowel_content",
     1010: "hepatic_vessel",
     1011: "lung_vessel",
+    1012: "pulmonary_artery",
 }
 """Values and names of what lies between the organs, on top of whatever names a map brings along."""
 

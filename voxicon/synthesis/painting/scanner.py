@@ -118,7 +118,7 @@ class _Scan:
 
 def scan(
     hu: Floats, spacing_mm: Sequence[float], rng: np.random.Generator, config: ScannerConfig | str = "typical"
-) -> Floats:
+) -> tuple[Floats, NDArray[np.bool_]]:
     """The same patient through another machine.
 
     Args:
@@ -128,8 +128,8 @@ def scan(
         config: Chances and strengths, or the name of one of `PRESETS`.
 
     Returns:
-        (X, Y, Z) float32 HU from -1024 to `HIGHEST_HU` on the same grid. Nothing moves, so masks stay valid;
-        what lies outside a cut field of view is -1024.
+        (X, Y, Z) float32 HU from -1024 to `HIGHEST_HU` on the same grid, and (X, Y, Z) bool: what the field of view
+        shows. Nothing moves, so masks stay valid where something is shown; elsewhere the HU are -1024.
 
     Raises:
         ConfigError: There is no such preset.
@@ -150,7 +150,8 @@ def scan(
         state.rng = np.random.default_rng(seed)
         if state.rng.uniform() < getattr(config, name) and state.hu.size:
             effect(state)
-    return np.clip(state.hu, AIR_HU, HIGHEST_HU)
+    shown = ~np.isnan(state.hu)
+    return np.where(shown, np.clip(state.hu, AIR_HU, HIGHEST_HU), np.float32(AIR_HU)), shown
 
 
 def _couch(state: _Scan) -> None:
@@ -329,6 +330,7 @@ def _noise(state: _Scan) -> None:
         state.hu += np.float32(sigma * rng.uniform(0.3, 1.2)) * wide * streak
 
 
+# What a field of view cuts off is NaN until the end. No effect may come after these two.
 def _fov_circle(state: _Scan) -> None:
     rng = state.rng
     back, front, middle = _extent(state)
@@ -338,13 +340,13 @@ def _fov_circle(state: _Scan) -> None:
     radius = rng.uniform(0.38, 0.6) * max(width)
     dx = state.centers_mm(0) - middle - rng.normal(0, 0.02) * width[0]
     dy = state.centers_mm(1) - (back + front) / 2 - rng.normal(0, 0.02) * width[1]
-    state.hu = np.where(dx**2 + dy**2 > radius**2, np.float32(AIR_HU), state.hu)
+    state.hu = np.where(dx**2 + dy**2 > radius**2, np.float32(np.nan), state.hu)
 
 
 def _fov_z(state: _Scan) -> None:
     n = state.hu.shape[2]
     cut = int(state.rng.uniform(0.05, 0.4) * n)
-    state.hu[:, :, slice(0, cut) if state.rng.uniform() < 0.5 else slice(n - cut, n)] = AIR_HU
+    state.hu[:, :, slice(0, cut) if state.rng.uniform() < 0.5 else slice(n - cut, n)] = np.nan
 
 
 _EFFECTS: dict[str, Callable[[_Scan], None]] = {

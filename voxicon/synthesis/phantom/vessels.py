@@ -91,13 +91,12 @@ def draw_chest_vessels(scene: Scene) -> None:
     """Windpipe, gullet, thyroid, great vessels of the chest, and the fat round them."""
     canvas, rng = scene.canvas, scene.rng
     over = (*LOBES, *FAT, "muscle", "heart", "soft_tissue")
-    wide = scene.scale(0.12)
     arch = scene.knots(_arch_knots(), 2.5)
-    arch[:, 3] *= wide
+    # The ascending part measures 26 to 40 mm across, the more the older; the descending part follows half way.
+    wide = rng.uniform(0.88, 1.3)
+    arch[:, 3] *= np.where(arch[:, 1] > 40, wide, (1 + wide) / 2)
     solids: list[tuple[str, Solid]] = [
-        ("vessel", tube(scene.knots([(-14, 66, 138, 13), (-18, 52, 160, 14), (-20, 36, 172, 13)]))),
-        ("vessel", tube(scene.knots([(-18, 42, 168, 12), (-44, 12, 166, 11), (-60, 0, 152, 8)]))),
-        ("vessel", tube(scene.knots([(-18, 42, 166, 12), (14, 26, 162, 11), (44, 18, 156, 10), (62, 8, 142, 7)]))),
+        *_lung_arteries(scene),
         ("pulmonary_vein", tube(scene.knots([(0, 18, 132, 8), (-34, 8, 138, 7), (-50, 2, 146, 5)], 1.5))),
         ("pulmonary_vein", tube(scene.knots([(8, 16, 130, 8), (36, 8, 132, 7), (52, 12, 126, 5)], 1.5))),
         ("superior_vena_cava", tube(scene.knots([(26, 52, 200, 9), (26, 46, 170, 10), (22, 42, 134, 11)], 1.5))),
@@ -124,6 +123,22 @@ def draw_chest_vessels(scene: Scene) -> None:
     for name, solid in solids:
         canvas.paint(name, solid, over=over)
     _draw_airways(scene, over)
+
+
+def _lung_arteries(scene: Scene) -> list[tuple[str, Solid]]:
+    """The trunk, its two arms, and their first branches into the lungs: as bright as the aorta, and as wide."""
+    wide = scene.scale(0.1)
+    arms: list[Knots] = [
+        [(-14, 66, 138, 13), (-18, 52, 160, 13.5), (-20, 36, 172, 12)],
+        [(-18, 42, 168, 12), (-44, 12, 166, 10.5), (-60, 0, 152, 7.5)],
+        [(-18, 42, 166, 12), (14, 26, 162, 10.5), (44, 18, 156, 9), (62, 8, 142, 6.5)],
+    ]
+    for side, root in ((-1.0, (-58, 2, 156, 6)), (1.0, (56, 12, 150, 6))):
+        for away in ((18, 22, 42), (30, 34, 6), (34, 0, -22), (16, -34, -48), (14, -34, 24)):
+            direction = np.array([side * away[0], away[1], away[2]]) * scene.scale(0.2)
+            middle, end = np.add(root[:3], 0.45 * direction), np.add(root[:3], direction) + scene.shift(5)
+            arms.append([root, (*middle, 4), (*end, 2)])
+    return [("pulmonary_artery", tube(scene.knots(arm), wide)) for arm in arms]
 
 
 def _arch_knots() -> Knots:
