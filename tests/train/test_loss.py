@@ -106,10 +106,37 @@ def test_known_and_empty_is_negative() -> None:
     logits = torch.zeros(1, 1, 10, requires_grad=True)
     loss = partial_label_loss(logits, torch.zeros(1, 1, 10), torch.tensor([[True]]))
     loss.backward()
-    # The Dice term of an empty target is left out: cross-entropy alone, pushing every logit down.
+    # Cross-entropy alone, pushing every logit down.
     assert float(loss.detach()) == pytest.approx(math.log(2))
     assert logits.grad is not None
     assert (logits.grad > 0).all()
+
+
+def test_what_is_found_of_an_absent_class_can_cost_more() -> None:
+    # Ten voxels at one half are five found: ln 2 of cross-entropy, and 5 / (5 + 15) on top.
+    logits, nothing, known = torch.zeros(1, 1, 10), torch.zeros(1, 1, 10), torch.tensor([[True]])
+    assert float(partial_label_loss(logits, nothing, known, false_voxels=15)) == pytest.approx(math.log(2) + 0.25)
+    # Never more than an organ missed, and nothing where nothing is found or the class is there or unknown.
+    assert float(partial_label_loss(logits + 99, nothing, known, false_voxels=1e-3)) == pytest.approx(99 + 1, rel=1e-3)
+    assert float(partial_label_loss(logits - 99, nothing, known, false_voxels=15)) == pytest.approx(0, abs=1e-6)
+    there = torch.tensor([[[1] * 3 + [0] * 7]])
+    for target, known_ in ((there, known), (nothing, ~known)):
+        plain = partial_label_loss(logits, target, known_)
+        assert float(partial_label_loss(logits, target, known_, false_voxels=15)) == float(plain)
+
+
+def test_a_small_false_finding_is_noticed() -> None:
+    # A speck of ten voxels in a patch of 64³: in the mean of cross-entropy it is lost.
+    logits = torch.full((1, 1, 64**3), -9.0)
+    logits[..., :10] = 1
+    nothing, known = torch.zeros_like(logits), torch.tensor([[True]])
+    gradients = []
+    for false_voxels in (None, 100):
+        leaf = logits.clone().requires_grad_()
+        partial_label_loss(leaf, nothing, known, false_voxels=false_voxels).backward()
+        assert leaf.grad is not None
+        gradients.append(float(leaf.grad[0, 0, 0]))
+    assert gradients[1] > 100 * gradients[0] > 0
 
 
 def test_nothing_known_gives_nothing() -> None:

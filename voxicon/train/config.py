@@ -29,6 +29,9 @@ class OptimizeConfig(BaseModel):
     ema: float = Field(0.995, ge=0, lt=1)
     """Weight of the past in the running average of the weights that is saved."""
     clip: float = Field(5.0, gt=0)
+    false_voxels: float | None = Field(None, gt=0)
+    """Size at which what is found of a class known to be absent costs half of what a missed organ costs, in voxels of
+    the patch. None: cross-entropy alone, which hardly notices small false findings."""
     precision: Literal["bf16", "fp32"] = "bf16"
     recompute: bool = False
     """Compute the backbone's inner maps again in the backward pass instead of keeping them: slower, far less memory."""

@@ -206,7 +206,8 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             logits = self.shared(image, classes)
         target, known = batch.target_BNXYZ[:, rows], batch.known_BN[:, rows]
-        return partial_label_loss(logits, target.to(self.device), known.to(self.device), pairs)
+        target, known = target.to(self.device), known.to(self.device)
+        return partial_label_loss(logits, target, known, pairs, self.config.false_voxels)
 
     @torch.no_grad()
     def _average(self) -> None:
