@@ -9,11 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.train.phantoms import CLASSES, LONG, judge, make_card, make_case, make_trainer
+from tests.train.phantoms import (
+    CLASSES,
+    LONG,
+    judge,
+    make_card,
+    make_case,
+    make_config,
+    make_sampler,
+    make_trainer,
+)
 from voxicon.errors import CheckpointError, ConfigError, OutputError
 from voxicon.model.checkpoint import load_checkpoint, read_metadata
 from voxicon.model.network import UniversalNetwork
@@ -357,6 +367,27 @@ def test_classes_that_no_patch_knows_are_not_computed_and_change_nothing(tmp_pat
     others = [p.grad for p in trainer.network.parameters() if p.grad is not None]
     for one, other in zip(gradients, others, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_what_is_found_of_absent_classes_costs_by_their_kind(tmp_path: Path) -> None:
+    config = make_config(false_voxels={"organ": 50, "lesion": 5})
+    sampler = make_sampler(config, [make_case(make_card("livers", ("liver", "liver_tumor")))])
+    sampler.lesion_N = np.array([False, True, False])
+    plain = make_trainer(tmp_path / "plain")
+    trainer = Trainer(plain.network, sampler, config, plain.metadata, tmp_path / "run", plain.device)
+    assert trainer.false_voxels_N.tolist() == [50, 5, 50]
+    assert torch.isinf(plain.false_voxels_N).all()
+    batch = sampler.batch(0, [0])
+    batch = replace(batch, target_BNXYZ=torch.zeros_like(batch.target_BNXYZ))
+    low, high = trainer.preparation.window_hu
+    logits = trainer.network(((batch.hu_B1XYZ - low) / (high - low)).clamp(0, 1)).detach()
+    target, known = batch.target_BNXYZ, batch.known_BN
+    assert known[0].tolist() == [True, True, False]
+    expected = partial_label_loss(logits, target, known, None, torch.tensor([50.0, 5.0, 50.0]))
+    assert float(trainer.loss_of(batch).detach()) == pytest.approx(float(expected), rel=1e-5)
+    assert float(plain.loss_of(batch).detach()) == pytest.approx(
+        float(partial_label_loss(logits, target, known)), rel=1e-5
+    )
 
 
 def test_a_batch_that_knows_nothing_changes_nothing(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def test_the_loss_never_sees_a_name() -> None:
     names = {"name", "names", "classes", "dataset", "card", "path"}
     parameters = signature(partial_label_loss).parameters
     assert not names & set(parameters)
-    assert {p.annotation for p in parameters.values()} == {"Tensor", "float | None"}, "tensors and a number, no text"
+    assert {p.annotation for p in parameters.values()} == {"Tensor", "float | None", "Tensor | None"}, (
+        "tensors and a number"
+    )
     # Neither does the module know what could tell it one.
     source = Path(loss_module.__file__).read_text()
     assert [line for line in source.splitlines() if line.startswith(("import", "from"))] == [
@@ -115,14 +117,27 @@ def test_known_and_empty_is_negative() -> None:
 def test_what_is_found_of_an_absent_class_can_cost_more() -> None:
     # Ten voxels at one half are five found: ln 2 of cross-entropy, and 5 / (5 + 15) on top.
     logits, nothing, known = torch.zeros(1, 1, 10), torch.zeros(1, 1, 10), torch.tensor([[True]])
-    assert float(partial_label_loss(logits, nothing, known, false_voxels=15)) == pytest.approx(math.log(2) + 0.25)
+    price, low_price = torch.tensor([15.0]), torch.tensor([1e-3])
+    assert float(partial_label_loss(logits, nothing, known, 1.0, price)) == pytest.approx(math.log(2) + 0.25)
     # Never more than an organ missed, and nothing where nothing is found or the class is there or unknown.
-    assert float(partial_label_loss(logits + 99, nothing, known, false_voxels=1e-3)) == pytest.approx(99 + 1, rel=1e-3)
-    assert float(partial_label_loss(logits - 99, nothing, known, false_voxels=15)) == pytest.approx(0, abs=1e-6)
+    assert float(partial_label_loss(logits + 99, nothing, known, 1.0, low_price)) == pytest.approx(99 + 1, rel=1e-3)
+    assert float(partial_label_loss(logits - 99, nothing, known, 1.0, price)) == pytest.approx(0, abs=1e-6)
     there = torch.tensor([[[1] * 3 + [0] * 7]])
     for target, known_ in ((there, known), (nothing, ~known)):
         plain = partial_label_loss(logits, target, known_)
-        assert float(partial_label_loss(logits, target, known_, false_voxels=15)) == float(plain)
+        assert float(partial_label_loss(logits, target, known_, None, price)) == float(plain)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000))
+def test_every_class_has_its_own_price(seed: int) -> None:
+    logits, target, known = random_batch(seed, 3, 4)
+    target[:, :2] = False
+    prices = torch.tensor([5.0, math.inf, 7.0, 1.0])
+    total = float(partial_label_loss(logits, target, known, 1.0, prices))
+    alone = [float(partial_label_loss(logits[b:b + 1, n:n + 1], target[b:b + 1, n:n + 1], known[b:b + 1, n:n + 1], 1.0,
+                                      prices[n:n + 1])) for b in range(3) for n in range(4)]  # fmt: skip
+    assert total == pytest.approx(sum(alone), rel=1e-5)
 
 
 def test_a_small_false_finding_is_noticed() -> None:
@@ -131,9 +146,9 @@ def test_a_small_false_finding_is_noticed() -> None:
     logits[..., :10] = 1
     nothing, known = torch.zeros_like(logits), torch.tensor([[True]])
     gradients = []
-    for false_voxels in (None, 100):
+    for false_voxels_N in (None, torch.tensor([100.0])):
         leaf = logits.clone().requires_grad_()
-        partial_label_loss(leaf, nothing, known, false_voxels=false_voxels).backward()
+        partial_label_loss(leaf, nothing, known, false_voxels_N=false_voxels_N).backward()
         assert leaf.grad is not None
         gradients.append(float(leaf.grad[0, 0, 0]))
     assert gradients[1] > 100 * gradients[0] > 0

@@ -12,6 +12,20 @@ from voxicon.train.patches import SamplingConfig
 from voxicon.train.planting import PlantingConfig
 
 
+class FalseVoxels(BaseModel):
+    """Sizes at which what is found of a class known to be absent costs half of what a missed one costs.
+
+    In voxels of a patch; none leaves it at cross-entropy, which hardly notices small false findings. Small for lesions:
+    it is specks that are mistaken for them. Too small for organs, and those that few scans show are never found.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    organ: float | None = Field(None, gt=0)
+    """Of all classes that are no lesions."""
+    lesion: float | None = Field(None, gt=0)
+
+
 class OptimizeConfig(BaseModel):
     """How the weights are found. One step reads ``batch × accumulate × processes`` patches."""
 
@@ -29,9 +43,7 @@ class OptimizeConfig(BaseModel):
     ema: float = Field(0.995, ge=0, lt=1)
     """Weight of the past in the running average of the weights that is saved."""
     clip: float = Field(5.0, gt=0)
-    false_voxels: float | None = Field(None, gt=0)
-    """Size at which what is found of a class known to be absent costs half of what a missed organ costs, in voxels of
-    the patch. None: cross-entropy alone, which hardly notices small false findings."""
+    false_voxels: FalseVoxels = FalseVoxels()
     precision: Literal["bf16", "fp32"] = "bf16"
     recompute: bool = False
     """Compute the backbone's inner maps again in the backward pass instead of keeping them: slower, far less memory."""

@@ -9,6 +9,7 @@ was killed and resumed is the run that was not.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -81,6 +82,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
+        organ, lesion = (size or math.inf for size in (config.false_voxels.organ, config.false_voxels.lesion))
+        self.false_voxels_N = torch.where(torch.from_numpy(sampler.lesion_N), lesion, organ).to(device)
         self.step = 0
         self.seconds = 0.0
         self.best: dict[str, float] = {}
@@ -207,7 +210,7 @@ class Trainer:
             logits = self.shared(image, classes)
         target, known = batch.target_BNXYZ[:, rows], batch.known_BN[:, rows]
         target, known = target.to(self.device), known.to(self.device)
-        return partial_label_loss(logits, target, known, pairs, self.config.false_voxels)
+        return partial_label_loss(logits, target, known, pairs, self.false_voxels_N[rows.to(self.device)])
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -18,13 +18,13 @@ def partial_label_loss(
     target_BNV: Tensor,
     known_BN: Tensor,
     pairs: float | None = None,
-    false_voxels: float | None = None,
+    false_voxels_N: Tensor | None = None,
 ) -> Tensor:
     """Mean over known (scan, class) pairs of binary cross-entropy plus one minus Dice.
 
     - Unknown pairs never enter the computation: the gradient at their logits is exactly zero.
     - Known and empty is negative: cross-entropy pushes the logits down. The Dice term of an empty target is constant,
-      so it is left out, or replaced, see `false_voxels`.
+      so it is left out, or replaced, see `false_voxels_N`.
     - Nothing known at all gives a loss of zero with zero gradients.
 
     Args:
@@ -34,10 +34,10 @@ def partial_label_loss(
         pairs: Divide by this instead of by the known pairs of this batch. A step that is made of several batches,
             or shared by several processes, passes the number of pairs of the whole step: the gradients then
             add up to those of one large batch, however unevenly the labels are spread.
-        false_voxels: Where a class is known to be absent, P voxels predicted cost P / (P + this), at most one, as a
-            Dice of zero does. Cross-entropy alone, a mean over all voxels of a patch, hardly notices a false lesion:
-            a voxel of a lesion of a hundred voxels that is there weighs thousands of times more in its Dice. None
-            leaves it at cross-entropy.
+        false_voxels_N: (N,) float. Where a class is known to be absent, P voxels predicted cost P / (P + this), at most
+            one, as a Dice of zero does. Cross-entropy alone, a mean over all voxels of a patch, hardly notices a false
+            lesion: a voxel of a lesion of a hundred voxels that is there weighs thousands of times more in its Dice.
+            Infinite, or None for all, leaves it at cross-entropy.
 
     Returns:
         A float32 scalar.
@@ -55,6 +55,8 @@ def partial_label_loss(
     found_K = probability_KV.sum(1)
     dice_K = 2 * overlap_K / (found_K + size_K + SMOOTH)
     present_K = size_K > 0
-    absent_loss_K = torch.zeros_like(dice_K) if false_voxels is None else found_K / (found_K + false_voxels)
+    absent_loss_K = torch.zeros_like(dice_K)
+    if false_voxels_N is not None:
+        absent_loss_K = found_K / (found_K + false_voxels_N.expand_as(known_BN)[known_BN])
     loss_K = cross_entropy_K + torch.where(present_K, 1 - dice_K, absent_loss_K)
     return loss_K.sum() / (len(loss_K) if pairs is None else pairs)
