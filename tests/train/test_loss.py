@@ -115,13 +115,17 @@ def test_known_and_empty_is_negative() -> None:
 
 
 def test_what_is_found_of_an_absent_class_can_cost_more() -> None:
-    # Ten voxels at one half are five found: ln 2 of cross-entropy, and 5 / (5 + 15) on top.
+    # Ten voxels at one half count as two and a half: ln 2 of cross-entropy, and 2.5 / (2.5 + 7.5) on top.
     logits, nothing, known = torch.zeros(1, 1, 10), torch.zeros(1, 1, 10), torch.tensor([[True]])
-    price, low_price = torch.tensor([15.0]), torch.tensor([1e-3])
+    price, low_price = torch.tensor([7.5]), torch.tensor([1e-3])
     assert float(partial_label_loss(logits, nothing, known, 1.0, price)) == pytest.approx(math.log(2) + 0.25)
     # Never more than an organ missed, and nothing where nothing is found or the class is there or unknown.
     assert float(partial_label_loss(logits + 99, nothing, known, 1.0, low_price)) == pytest.approx(99 + 1, rel=1e-3)
     assert float(partial_label_loss(logits - 99, nothing, known, 1.0, price)) == pytest.approx(0, abs=1e-6)
+    # A haze over everything is no finding.
+    haze, clear, price_N = torch.full((1, 1, 10**5), -7.0), torch.zeros(1, 1, 10**5), torch.tensor([100.0])
+    more = partial_label_loss(haze, clear, known, 1.0, price_N) - partial_label_loss(haze, clear, known)
+    assert float(more) == pytest.approx(0.083 / 100.083, rel=0.01)
     there = torch.tensor([[[1] * 3 + [0] * 7]])
     for target, known_ in ((there, known), (nothing, ~known)):
         plain = partial_label_loss(logits, target, known_)

@@ -37,7 +37,8 @@ def partial_label_loss(
         false_voxels_N: (N,) float. Where a class is known to be absent, P voxels predicted cost P / (P + this), at most
             one, as a Dice of zero does. Cross-entropy alone, a mean over all voxels of a patch, hardly notices a false
             lesion: a voxel of a lesion of a hundred voxels that is there weighs thousands of times more in its Dice.
-            Infinite, or None for all, leaves it at cross-entropy.
+            P sums squares of probabilities: a million voxels at one in a thousand are no finding. Infinite, or None for
+            all, leaves it at cross-entropy.
 
     Returns:
         A float32 scalar.
@@ -57,6 +58,7 @@ def partial_label_loss(
     present_K = size_K > 0
     absent_loss_K = torch.zeros_like(dice_K)
     if false_voxels_N is not None:
-        absent_loss_K = found_K / (found_K + false_voxels_N.expand_as(known_BN)[known_BN])
+        sure_K = probability_KV.square().sum(1)
+        absent_loss_K = sure_K / (sure_K + false_voxels_N.expand_as(known_BN)[known_BN])
     loss_K = cross_entropy_K + torch.where(present_K, 1 - dice_K, absent_loss_K)
     return loss_K.sum() / (len(loss_K) if pairs is None else pairs)
