@@ -82,6 +82,8 @@ def card_text(metadata: Metadata, size: int) -> str:
     lines += [f"- Training: {card['steps']} steps, seed {card['seed']}, {card['wall_seconds'] / 60:.0f} minutes"]
     if "start" in card:
         lines.append(f"- Started from: `{card['start']['file']}`, sha256 `{card['start']['sha256']}`")
+    if card["left_out"]:
+        lines.append(f"- Learned, but not worth asking for, so left out: {', '.join(card['left_out'])}")
     lines += [f"- Machine: {card['machine']}", f"- Labels: {card['labels']}", "", "## What they saw", ""]
     for entry in card["data"]:
         lines.append(
@@ -113,11 +115,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--unseen", type=Path, required=True, help="What leave_one_out.py wrote.")
     parser.add_argument("--planted", type=Path, nargs="*", default=[], help="Outputs of voxicon evaluate --planted.")
+    parser.add_argument("--leave-out", nargs="*", default=[], help="Classes learned that are not worth asking for.")
     parser.add_argument("--unseen-how", default=UNSEEN_HOW, help="How those runs differ from the recipe, if they do.")
     parser.add_argument("--machine", required=True, help="Where they were trained.")
     options = parser.parse_args()
     checkpoint = load_checkpoint(options.weights)
     segmenter = load(str(options.weights))
+    strays = set(options.leave_out) - set(segmenter.classes)
+    if strays:
+        raise SystemExit(f"--leave-out {', '.join(sorted(strays))}: not among what these weights find")
+    segmenter.classes = tuple(name for name in segmenter.classes if name not in options.leave_out)
     seen: Table = {name: agreement(segmenter, load_card(name), options.data) for name in HELD_OUT}
     unseen = {name: json.loads((options.unseen / f"without_{name}.json").read_text()) for name in HELD_OUT}
     extra = {
@@ -126,8 +133,10 @@ def main() -> None:
         "unseen_how": options.unseen_how,
         "planted": planted_tables(options.planted),
         "machine": options.machine,
+        "left_out": options.leave_out,
     }
     fields = dict(checkpoint.metadata.__dict__)
+    fields["trained"] = tuple(name for name in checkpoint.metadata.trained if name not in options.leave_out)
     fields["card"] = {**checkpoint.metadata.card, **extra}
     metadata = Metadata(**fields)
     path = resolve("starter")

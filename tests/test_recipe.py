@@ -10,12 +10,14 @@ import yaml
 
 from tests.train.phantoms import recipe_values, write_recipe
 from voxicon.errors import ConfigError
+from voxicon.model.checkpoint import load_checkpoint
 from voxicon.model.network import NetworkConfig, build_network
 from voxicon.prep.pipeline import PreparationConfig
 from voxicon.recipe import PRESETS, Recipe, load_recipe, make_recipe
 from voxicon.segmenter import inference_config
 from voxicon.train.augment import PAPER, AugmentConfig
 from voxicon.train.patches import SamplingConfig
+from voxicon.weights.store import starter_path
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 STARTER = RECIPES / "starter.yaml"
@@ -159,6 +161,13 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 # --- the recipe that ships --------------------------------------------------------------------------------------
+
+
+def test_the_starter_recipe_made_the_weights_that_ship() -> None:
+    told = dict(load_checkpoint(starter_path()).metadata.card["recipe"])
+    # Where the first step's weights lay is not part of what was learned.
+    made = make_recipe({**told, "start": None}, "card")
+    assert made == load_recipe(STARTER).model_copy(update={"start": None})
 
 
 def test_the_second_step_of_the_starter_goes_on_where_the_first_stops() -> None:
