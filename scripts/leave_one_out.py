@@ -81,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--made", type=Path, required=True, help="What starter_data.py wrote.")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--recipes", type=Path, nargs="+", default=RECIPES)
+    parser.add_argument("--recipes", type=Path, nargs="+", default=RECIPES, help="Each starts from the one before.")
     parser.add_argument("--only", choices=sorted(HELD_OUT), nargs="+", default=list(HELD_OUT))
     parser.add_argument("--set", dest="changes", action="append", default=[], help="As of voxicon train.")
     options = parser.parse_args()

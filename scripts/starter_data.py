@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from voxicon.bodies import Wish, bodies_like, phantoms
-from voxicon.core.concepts import Vocabulary
 from voxicon.core.orientation import from_ras_order, to_ras_order
 from voxicon.data.card import load_card
 from voxicon.io.atomic import write_text
 from voxicon.io.nifti import read_labels, read_volume, write_labels
+from voxicon.recipe import load_recipe
 
 SEED = 20261121
 
@@ -53,7 +53,7 @@ raw: {1: lung_right, 2: lung_left, 3: tumor_right, 4: tumor_left}
 """
 
 LIMBS_CARD = """\
-# Arms and legs without any organ of the trunk: all classes are known to be absent. The sarcomas are not used.
+# Arms and legs: the organs of the trunk, all that the recipe learns, are known to be absent. The sarcomas are not used.
 id: limbs
 title: Limbs of the IBSI validation set of soft-tissue sarcomas
 source: "IBSI reference data; from TCIA, collection Soft-tissue-Sarcoma"
@@ -64,6 +64,8 @@ parts:
 raw: {}
 annotates:
 """
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "starter_coarse.yaml"
 
 LIMBS = ("004", "006", "010", "015", "016", "019", "023", "024", "032", "041", "042")
 """Training patients of the sarcoma set; looked at slice by slice, their crops show no bladder, bowel or lung."""
@@ -117,7 +119,7 @@ def write_lungs(data: Path, out: Path) -> None:
 
 
 def write_limbs(data: Path, out: Path) -> None:
-    """Arms and legs, all classes absent: a model that has seen only trunks finds a liver there."""
+    """Arms and legs, all classes of the recipe absent: a model that has seen only trunks finds a liver there."""
     out.mkdir(parents=True)
     for patient in LIMBS:
         folder = out / f"STS_{patient}"
@@ -126,7 +128,8 @@ def write_limbs(data: Path, out: Path) -> None:
         volume = read_volume(image)
         write_labels(folder / "labels.nii.gz", np.zeros(volume.hu.shape, dtype=np.int16), volume.geometry)
         (folder / "ct.nii.gz").symlink_to(image.resolve())
-    absent = "".join(f"  {concept.name}: {{union: []}}\n" for concept in Vocabulary.default())
+    # Only what a trunk holds: a leg has a femur, and muscles.
+    absent = "".join(f"  {name}: {{union: []}}\n" for name in load_recipe(RECIPE).classes or ())
     write_text(out / "card.yaml", LIMBS_CARD + absent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -367,6 +368,18 @@ def test_classes_that_no_patch_knows_are_not_computed_and_change_nothing(tmp_pat
     others = [p.grad for p in trainer.network.parameters() if p.grad is not None]
     for one, other in zip(gradients, others, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_a_run_from_before_a_setting_came_goes_on_with_its_default(tmp_path: Path) -> None:
+    make_trainer(tmp_path, steps=3).run()
+    path = tmp_path / "resume.pt"
+    state = torch.load(path, weights_only=True)
+    settings = json.loads(state["settings"])
+    assert settings.pop("optimize.false_voxels") == {"organ": None, "lesion": None}
+    torch.save({**state, "settings": json.dumps(settings)}, path)
+    assert make_trainer(tmp_path, steps=3).step == 3
+    with pytest.raises(CheckpointError, match=r"other settings \(optimize.false_voxels\)"):
+        make_trainer(tmp_path, steps=3, false_voxels={"lesion": 9})
 
 
 def test_what_is_found_of_absent_classes_costs_by_their_kind(tmp_path: Path) -> None:

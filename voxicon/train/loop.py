@@ -299,6 +299,9 @@ class Trainer:
                 f"{self._state_path}: cannot be resumed, the file is damaged or of another version; remove it to "
                 "start over, or train into a new folder"
             ) from error
+        # A setting that came later than the run: it ran as if it had had the default.
+        defaults = OptimizeConfig(steps=1).model_dump(mode="json", exclude=_FREE)
+        settings = {**{f"optimize.{name}": value for name, value in defaults.items()}, **settings}
         own = json.loads(json.dumps(self._settings()))
         other = sorted(name for name in own.keys() | settings.keys() if own.get(name) != settings.get(name))
         if other:
