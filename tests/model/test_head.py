@@ -137,6 +137,14 @@ def test_gradients_equal_those_of_the_plain_formulation(monkeypatch: pytest.Monk
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("n_controllers", [None, 5])
+def test_before_training_every_class_is_improbable(n_controllers: int | None) -> None:
+    torch.manual_seed(0)
+    fresh = TextDrivenHead(32, 16, embedding_size=12, n_controllers=n_controllers)
+    probability = fresh(*features(2), torch.randn(5, 12)).detach().sigmoid()
+    assert 0.005 < float(probability.median()) < 0.02, "about 1 in 100, whatever the image and the word"
+
+
 def test_second_derivatives_are_refused_instead_of_zero() -> None:
     shared = torch.randn(1, 8, 2, 2, 2, requires_grad=True)
     logits = TextDrivenHead(16, 16, 4).decode(shared, torch.randn(1, 2, N_PARAMETERS))

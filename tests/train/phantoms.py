@@ -22,6 +22,7 @@ from voxicon.prep.pipeline import PreparationConfig
 from voxicon.train.augment import AugmentConfig
 from voxicon.train.cases import TrainingCase, Traits, build_case
 from voxicon.train.config import OptimizeConfig
+from voxicon.train.log import read_rows
 from voxicon.train.loop import Trainer, Validate
 from voxicon.train.patches import PatchSampler, Pool, SamplingConfig
 from voxicon.train.processes import Processes
@@ -213,3 +214,11 @@ def write_recipe(folder: Path, *datasets: str, **changes: Any) -> Path:
 
 
 _SHAPE_OF_NETWORK = NetworkConfig(backbone="compact", classes=CLASSES, embedding_size=8, options={"channels": [16, 16]})
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """The log without what a clock says."""
+    return [
+        {k: v for k, v in row.items() if k not in {"seconds", "validation_seconds"}}
+        for row in read_rows(folder / "metrics.jsonl")
+    ]

@@ -49,6 +49,11 @@ GROUPS = 16
 N_PARAMETERS = HIDDEN * HIDDEN + HIDDEN * HIDDEN + HIDDEN + HIDDEN + HIDDEN + 1
 """153: weights of the three layers first (64, 64, 8), then their biases (8, 8, 1)."""
 
+PRIOR_LOGIT = -4.6
+"""Last bias of every class's network before training: a voxel is of a class with a chance of 1 in 100. From even odds a
+rare class learns "evidence against" alone: its logit never exceeds that bias, and what is found and what is mistaken
+for it get the same ceiling. Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, section 4.1."""
+
 CONTROLLER_WIDTH = 2 * FEATURE
 """Hidden units of a class's own controller, whatever the length of a text vector, so that ablations of the
 text encoder compare words and not sizes. Source: 512, the 2024 variant, for vectors of length 512. It is also
@@ -123,6 +128,8 @@ class TextDrivenHead(nn.Module):
             if n_controllers is None
             else ClassControllers(n_controllers, FEATURE + embedding_size)
         )
+        with torch.no_grad():
+            self.controller.bias[..., -1] = PRIOR_LOGIT
         self.map_norm = nn.GroupNorm(GROUPS, decoder_channels)
         self.map_projection = nn.Conv3d(decoder_channels, HIDDEN, kernel_size=1)
 
