@@ -43,6 +43,9 @@ class NetworkSection(_Section):
     options: Mapping[str, Any] = {}
     controller: Literal["shared", "per_class"] = "shared"
     """``shared``: one controller reads image and words (ICCV 2023); ``per_class``: one for each class (MedIA 2024)."""
+    leak: float = Field(0.0, ge=0, lt=1)
+    """Slope of the class networks' activation below zero. The original's ReLU (0) leaves most of their eight units of a
+    rare class dead for good: nothing that the image says of it gets through, nor does a gradient."""
 
 
 class TextSection(_Section):

@@ -79,6 +79,7 @@ def build_trainer(
         embedding_size=bank.vectors.shape[1],
         options=recipe.network.options,
         controller=recipe.network.controller,
+        leak=recipe.network.leak,
     )
     torch.manual_seed(recipe.optimize.seed)
     network = build_network(shape, torch.from_numpy(bank.vectors))

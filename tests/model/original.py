@@ -157,13 +157,13 @@ def _residual_shapes(prefix: str, n_in: int, n_out: int) -> Shapes:
     return shapes
 
 
-def naive_decode(shared: Tensor, parameters: Tensor) -> Tensor:
+def naive_decode(shared: Tensor, parameters: Tensor, leak: float = 0.0) -> Tensor:
     """Logits (N, X, Y, Z): the 8-channel map (8, X, Y, Z) repeated per class, grouped convolutions."""
     n = len(parameters)
     w1, w2, w3, b1, b2, b3 = torch.split(parameters, [64, 64, 8, 8, 8, 1], dim=1)
     x = shared.repeat(n, 1, 1, 1)[None]
-    x = functional.relu(functional.conv3d(x, w1.reshape(8 * n, 8, 1, 1, 1), b1.reshape(-1), groups=n))
-    x = functional.relu(functional.conv3d(x, w2.reshape(8 * n, 8, 1, 1, 1), b2.reshape(-1), groups=n))
+    x = functional.leaky_relu(functional.conv3d(x, w1.reshape(8 * n, 8, 1, 1, 1), b1.reshape(-1), groups=n), leak)
+    x = functional.leaky_relu(functional.conv3d(x, w2.reshape(8 * n, 8, 1, 1, 1), b2.reshape(-1), groups=n), leak)
     return functional.conv3d(x, w3.reshape(n, 8, 1, 1, 1), b3.reshape(-1), groups=n)[0]
 
 

@@ -55,19 +55,20 @@ class LargestScratch(TorchDispatchMode):
     n_classes=st.integers(0, 40),
     shape=st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 4)),
     block=st.sampled_from([7, 64, 1 << 14]),
+    leak=st.sampled_from([0.0, 0.1]),
 )
 def test_decoding_equals_grouped_convolutions(
-    batch: int, n_classes: int, shape: tuple[int, int, int], block: int
+    batch: int, n_classes: int, shape: tuple[int, int, int], block: int, leak: float
 ) -> None:
     torch.manual_seed(batch + n_classes)
-    head, shared = TextDrivenHead(16, 16, 4), torch.randn(batch, 8, *shape)
+    head, shared = TextDrivenHead(16, 16, 4, leak=leak), torch.randn(batch, 8, *shape)
     parameters = torch.randn(batch, n_classes, N_PARAMETERS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(head_module, "VOXEL_BLOCK", block)
         logits = head.decode(shared, parameters)
     assert logits.shape == (batch, n_classes, *shape)
     if n_classes:
-        expected = torch.stack([naive_decode(m, p) for m, p in zip(shared, parameters, strict=True)])
+        expected = torch.stack([naive_decode(m, p, leak) for m, p in zip(shared, parameters, strict=True)])
         torch.testing.assert_close(logits, expected, **CLOSE)
 
 
@@ -122,16 +123,17 @@ def test_batched_equals_single(head: TextDrivenHead) -> None:
         torch.testing.assert_close(together[number], alone[0], atol=1e-6, rtol=1e-5)
 
 
-def test_gradients_equal_those_of_the_plain_formulation(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("leak", [0.0, 0.1])
+def test_gradients_equal_those_of_the_plain_formulation(monkeypatch: pytest.MonkeyPatch, leak: float) -> None:
     monkeypatch.setattr(head_module, "VOXEL_BLOCK", 50)
     monkeypatch.setattr(head_module, "CLASS_CHUNK", 3)
     torch.manual_seed(1)
     shared = torch.randn(2, 8, 5, 4, 7, dtype=torch.float64, requires_grad=True)
     parameters = torch.randn(2, 7, N_PARAMETERS, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(2, 7, 5, 4, 7, dtype=torch.float64)
-    logits = TextDrivenHead(16, 16, 4).decode(shared, parameters)
+    logits = TextDrivenHead(16, 16, 4, leak=leak).decode(shared, parameters)
     found = torch.autograd.grad((weights * logits).sum(), (shared, parameters))
-    plain = torch.stack([naive_decode(m, p) for m, p in zip(shared, parameters, strict=True)])
+    plain = torch.stack([naive_decode(m, p, leak) for m, p in zip(shared, parameters, strict=True)])
     expected = torch.autograd.grad((weights * plain).sum(), (shared, parameters))
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
@@ -143,6 +145,14 @@ def test_before_training_every_class_is_improbable(n_controllers: int | None) ->
     fresh = TextDrivenHead(32, 16, embedding_size=12, n_controllers=n_controllers)
     probability = fresh(*features(2), torch.randn(5, 12)).detach().sigmoid()
     assert 0.005 < float(probability.median()) < 0.02, "about 1 in 100, whatever the image and the word"
+
+
+def test_a_leak_lets_gradients_through_where_every_unit_is_off() -> None:
+    parameters = torch.full((1, 1, N_PARAMETERS), -1.0)
+    for leak, through in ((0.0, False), (0.1, True)):
+        shared = torch.rand(1, 8, 2, 2, 2, requires_grad=True)
+        TextDrivenHead(16, 16, 4, leak=leak).decode(shared, parameters).sum().backward()
+        assert bool(shared.grad.abs().min() > 0) == through
 
 
 def test_second_derivatives_are_refused_instead_of_zero() -> None:

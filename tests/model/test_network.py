@@ -112,3 +112,11 @@ def test_every_parameter_takes_part_in_every_distributed_step(controller: str, r
         gradients = {name: p.grad for name, p in whole.named_parameters()}
         assert [name for name, gradient in gradients.items() if gradient is None] == []
         assert all(g is not None and bool(g.any()) == known for g in gradients.values())
+
+
+def test_the_leak_of_a_configuration_is_that_of_the_head() -> None:
+    config = NetworkConfig(
+        backbone="compact", classes=("a",), embedding_size=4, options={"channels": [16, 32]}, leak=0.1
+    )
+    assert build_network(config).head.leak == 0.1
+    assert NetworkConfig(backbone="compact", classes=("a",), embedding_size=4).leak == 0.0, "the original's ReLU"

@@ -41,6 +41,7 @@ def test_patches_per_step() -> None:
         ({"steps": 1, "augment": "weak"}, "no such preset; known: paper, strong"),
         ({"steps": 1, "augment": {"mirror": 1}}, "mirror"),
         ({"steps": 1, "patience": 2}, "patience counts validations, but validate_every is 0"),
+        ({"steps": 1, "balanced_lesions": True}, "balanced_lesions needs false_voxels.lesion"),
         ({"steps": 1, "patch": [8, 0, 8]}, "at least one voxel"),
         ({"steps": 1, "sampling": {"datasets": "all"}}, "sampling.datasets"),
         ({"steps": 1, "precision": "fp16"}, "precision"),

@@ -296,8 +296,9 @@ def test_a_run_from_before_a_setting_came_goes_on_with_its_default(tmp_path: Pat
         make_trainer(tmp_path, steps=3, false_voxels={"lesion": 9})
 
 
-def test_what_is_found_of_absent_classes_costs_by_their_kind(tmp_path: Path) -> None:
-    config = make_config(false_voxels={"organ": 50, "lesion": 5})
+@pytest.mark.parametrize("balanced", [False, True])
+def test_what_is_found_of_absent_classes_costs_by_their_kind(tmp_path: Path, balanced: bool) -> None:
+    config = make_config(false_voxels={"organ": 50, "lesion": 5}, balanced_lesions=balanced)
     sampler = make_sampler(config, [make_case(make_card("livers", ("liver", "liver_tumor")))])
     sampler.lesion_N = np.array([False, True, False])
     plain = make_trainer(tmp_path / "plain")
@@ -310,7 +311,8 @@ def test_what_is_found_of_absent_classes_costs_by_their_kind(tmp_path: Path) -> 
     logits = trainer.network(((batch.hu_B1XYZ - low) / (high - low)).clamp(0, 1)).detach()
     target, known = batch.target_BNXYZ, batch.known_BN
     assert known[0].tolist() == [True, True, False]
-    expected = partial_label_loss(logits, target, known, None, torch.tensor([50.0, 5.0, 50.0]))
+    lesion_N = torch.tensor([False, balanced, False])
+    expected = partial_label_loss(logits, target, known, None, torch.tensor([50.0, 5.0, 50.0]), lesion_N)
     assert float(trainer.loss_of(batch).detach()) == pytest.approx(float(expected), rel=1e-5)
     assert float(plain.loss_of(batch).detach()) == pytest.approx(
         float(partial_label_loss(logits, target, known)), rel=1e-5

@@ -158,6 +158,51 @@ def test_a_small_false_finding_is_noticed() -> None:
     assert gradients[1] > 100 * gradients[0] > 0
 
 
+def test_balanced_by_hand() -> None:
+    # Probabilities 1/2 (there), and 1/2, 3/4, 1/4 (not there): weights 1/4, 9/16, 1/16.
+    logits = torch.tensor([[[0, 0, math.log(3), -math.log(3)]]])
+    target, known = torch.tensor([[[1, 0, 0, 0]]]), torch.tensor([[True]])
+    missed = math.log(2)
+    mistaken = (math.log(2) / 4 + math.log(4) * 9 / 16 + math.log(4 / 3) / 16) / (14 / 16 + 1)
+    free, balanced = torch.tensor([1.0]), torch.tensor([True])
+    loss = partial_label_loss(logits, target, known, None, free, balanced)
+    assert float(loss) == pytest.approx(missed + mistaken + 1 - 2 * 0.5 / (2 + 1 + 1))
+    alone = partial_label_loss(logits[..., 1:], target[..., 1:], known, None, free, balanced)
+    assert float(alone) == pytest.approx(mistaken), "where it is absent only what is mistaken for it costs"
+
+
+def test_balance_holds_however_small_a_share_of_a_patch_a_class_is() -> None:
+    known, free, balanced = torch.tensor([[True]]), torch.tensor([32.0]), torch.tensor([True])
+    pulls = []
+    for n_others in (10, 100_000):
+        logits = torch.full((1, 1, 1 + n_others), -9.0)
+        logits[..., 0] = 0
+        leaf = logits.requires_grad_()
+        target = torch.zeros_like(logits)
+        target[..., 0] = 1
+        partial_label_loss(leaf, target, known, None, free, balanced).backward()
+        assert leaf.grad is not None
+        pulls.append(float(leaf.grad[0, 0, 0]))
+    assert pulls[0] < -0.5
+    assert pulls[1] == pytest.approx(pulls[0], rel=0.5)
+
+
+def test_classes_that_are_not_balanced_do_not_feel_those_that_are() -> None:
+    logits, target, known = random_batch(2, 3, 4)
+    known[:] = True
+    free = torch.full((logits.shape[1],), 50.0)
+    leaf, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    balanced = torch.zeros(logits.shape[1], dtype=torch.bool)
+    balanced[1] = True
+    partial_label_loss(leaf, target, known, None, free, balanced).backward()
+    partial_label_loss(plain, target, known, None, free).backward()
+    assert leaf.grad is not None
+    assert plain.grad is not None
+    others = ~balanced
+    torch.testing.assert_close(leaf.grad[:, others], plain.grad[:, others], rtol=0, atol=0)
+    assert not torch.allclose(leaf.grad[:, balanced], plain.grad[:, balanced])
+
+
 def test_nothing_known_gives_nothing() -> None:
     logits = torch.randn(2, 3, 7, requires_grad=True)
     loss = partial_label_loss(logits, torch.ones(2, 3, 7), torch.zeros(2, 3, dtype=torch.bool))

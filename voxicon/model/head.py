@@ -113,12 +113,19 @@ class TextDrivenHead(nn.Module):
         decoder_channels: Channels of the last decoder map, a multiple of 16.
         embedding_size: Length E of a text vector.
         n_controllers: K for a controller per class; None for one that all share.
+        leak: Slope of the class networks' activation below zero. 0 is the ReLU of the original.
     """
 
     def __init__(
-        self, bottleneck_channels: int, decoder_channels: int, embedding_size: int, n_controllers: int | None = None
+        self,
+        bottleneck_channels: int,
+        decoder_channels: int,
+        embedding_size: int,
+        n_controllers: int | None = None,
+        leak: float = 0.0,
     ) -> None:
         super().__init__()
+        self.leak = leak
         self.image_norm = nn.GroupNorm(GROUPS, bottleneck_channels)
         self.image_projection = nn.Linear(bottleneck_channels, FEATURE)
         # The order of creation is the order of random numbers and of the optimizer's state: saved runs rely on it.
@@ -164,7 +171,7 @@ class TextDrivenHead(nn.Module):
 
         Scratch memory grows neither with N nor with the voxels, with or without gradients.
         """
-        logits_BNV: Tensor = _Decode.apply(map_B8XYZ.flatten(2), parameters_BNP.to(map_B8XYZ.dtype))  # type: ignore[no-untyped-call]
+        logits_BNV: Tensor = _Decode.apply(map_B8XYZ.flatten(2), parameters_BNP.to(map_B8XYZ.dtype), self.leak)  # type: ignore[no-untyped-call]
         return logits_BNV.reshape(*parameters_BNP.shape[:2], *map_B8XYZ.shape[2:])
 
     def forward(
@@ -179,18 +186,20 @@ class _Decode(torch.autograd.Function):
     """Block-wise decoding whose backward recomputes each block."""
 
     @staticmethod
-    def forward(ctx: Any, map_B8V: Tensor, parameters_BNP: Tensor) -> Tensor:
+    def forward(ctx: Any, map_B8V: Tensor, parameters_BNP: Tensor, leak: float) -> Tensor:
         ctx.save_for_backward(map_B8V, parameters_BNP)
+        ctx.leak = leak
         n_batch, n_classes, _ = parameters_BNP.shape
         logits_BNV = map_B8V.new_empty(n_batch, n_classes, map_B8V.shape[2])
         with torch.autocast(map_B8V.device.type, enabled=False):
             for classes, voxels in _blocks(n_classes, map_B8V.shape[2]):
-                logits_BNV[:, classes, voxels] = _decode_block(map_B8V[..., voxels], parameters_BNP[:, classes])
+                block, parameters = map_B8V[..., voxels], parameters_BNP[:, classes]
+                logits_BNV[:, classes, voxels] = _decode_block(block, parameters, leak)
         return logits_BNV
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (gradient_BNV,) = gradients
         map_B8V, parameters_BNP = ctx.saved_tensors
         map_gradient = torch.zeros_like(map_B8V)
@@ -200,13 +209,13 @@ class _Decode(torch.autograd.Function):
             for classes, voxels in _blocks(parameters_BNP.shape[1], map_B8V.shape[2]):
                 block = map_B8V[..., voxels].detach().requires_grad_()
                 parameters = parameters_BNP[:, classes].detach().requires_grad_()
-                logits = _decode_block(block, parameters)
+                logits = _decode_block(block, parameters, ctx.leak)
                 block_part, parameter_part = torch.autograd.grad(
                     logits, (block, parameters), gradient_BNV[:, classes, voxels].to(logits.dtype)
                 )
                 map_gradient[..., voxels] += block_part
                 parameter_gradient[:, classes] += parameter_part
-        return map_gradient, parameter_gradient.to(parameters_BNP.dtype)
+        return map_gradient, parameter_gradient.to(parameters_BNP.dtype), None
 
 
 def _blocks(n_classes: int, n_voxels: int) -> Iterator[tuple[slice, slice]]:
@@ -215,14 +224,14 @@ def _blocks(n_classes: int, n_voxels: int) -> Iterator[tuple[slice, slice]]:
             yield slice(first, min(first + CLASS_CHUNK, n_classes)), slice(at, min(at + VOXEL_BLOCK, n_voxels))
 
 
-def _decode_block(map_B8V: Tensor, parameters_BNP: Tensor) -> Tensor:
+def _decode_block(map_B8V: Tensor, parameters_BNP: Tensor, leak: float) -> Tensor:
     """Run the class networks on a block of voxels, (B, N, V)."""
     n_batch, n_classes, _ = parameters_BNP.shape
     sizes = [HIDDEN * HIDDEN, HIDDEN * HIDDEN, HIDDEN, HIDDEN, HIDDEN, 1]
     w1, w2, w3, b1, b2, b3 = torch.split(parameters_BNP, sizes, dim=2)
     # All classes read the same map, so layer 1 is one product with their rows stacked.
     hidden = torch.baddbmm(b1.reshape(n_batch, -1, 1), w1.reshape(n_batch, -1, HIDDEN), map_B8V)
-    hidden = functional.relu(hidden).reshape(n_batch * n_classes, HIDDEN, -1)
+    hidden = functional.leaky_relu(hidden, leak).reshape(n_batch * n_classes, HIDDEN, -1)
     hidden = torch.baddbmm(b2.reshape(-1, HIDDEN, 1), w2.reshape(-1, HIDDEN, HIDDEN), hidden)
-    logits = torch.baddbmm(b3.reshape(-1, 1, 1), w3.reshape(-1, 1, HIDDEN), functional.relu(hidden))
+    logits = torch.baddbmm(b3.reshape(-1, 1, 1), w3.reshape(-1, 1, HIDDEN), functional.leaky_relu(hidden, leak))
     return logits.reshape(n_batch, n_classes, -1)

@@ -52,6 +52,8 @@ class NetworkConfig:
     """Arguments of the backbone's constructor."""
     controller: Controller = "shared"
     """Checkpoints from before there was a choice have no such field and are shared."""
+    leak: float = 0.0
+    """Slope below zero inside the class networks; 0, the original's ReLU, where a checkpoint says nothing."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint's metadata."""
@@ -177,7 +179,7 @@ def build_network(config: NetworkConfig, text_vectors: Tensor | None = None) -> 
         backbone = BACKBONES[config.backbone](config.options)
         features = cast(Backbone, backbone)
         head = TextDrivenHead(
-            features.bottleneck_channels, features.decoder_channels, config.embedding_size, n_controllers
+            features.bottleneck_channels, features.decoder_channels, config.embedding_size, n_controllers, config.leak
         )
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
         raise CheckpointError(

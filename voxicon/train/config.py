@@ -44,6 +44,9 @@ class OptimizeConfig(BaseModel):
     """Weight of the past in the running average of the weights that is saved."""
     clip: float = Field(5.0, gt=0)
     false_voxels: FalseVoxels = FalseVoxels()
+    balanced_lesions: bool = False
+    """Cross-entropy of lesions: what is missed and what is mistaken for one count alike, however small a share of a
+    patch they are. Needs ``false_voxels.lesion``, below which a few mistaken voxels are forgiven."""
     precision: Literal["bf16", "fp32"] = "bf16"
     recompute: bool = False
     """Compute the backbone's inner maps again in the backward pass instead of keeping them: slower, far less memory."""
@@ -70,6 +73,8 @@ class OptimizeConfig(BaseModel):
     def _is_sound(self) -> OptimizeConfig:
         if self.patience and not self.validate_every:
             raise ValueError("patience counts validations, but validate_every is 0; set it, or patience to 0")
+        if self.balanced_lesions and self.false_voxels.lesion is None:
+            raise ValueError("balanced_lesions needs false_voxels.lesion, the voxels that are forgiven; set both")
         return self
 
     @field_validator("patch")

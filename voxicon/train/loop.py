@@ -83,7 +83,9 @@ class Trainer:
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         organ, lesion = (size or math.inf for size in (config.false_voxels.organ, config.false_voxels.lesion))
-        self.false_voxels_N = torch.where(torch.from_numpy(sampler.lesion_N), lesion, organ).to(device)
+        lesion_N = torch.from_numpy(sampler.lesion_N)
+        self.false_voxels_N = torch.where(lesion_N, lesion, organ).to(device)
+        self.balanced_N = lesion_N.to(device) if config.balanced_lesions else None
         self.step = 0
         self.seconds = 0.0
         self.best: dict[str, float] = {}
@@ -210,7 +212,9 @@ class Trainer:
             logits = self.shared(image, classes)
         target, known = batch.target_BNXYZ[:, rows], batch.known_BN[:, rows]
         target, known = target.to(self.device), known.to(self.device)
-        return partial_label_loss(logits, target, known, pairs, self.false_voxels_N[rows.to(self.device)])
+        of_rows = rows.to(self.device)
+        balanced_N = None if self.balanced_N is None else self.balanced_N[of_rows]
+        return partial_label_loss(logits, target, known, pairs, self.false_voxels_N[of_rows], balanced_N)
 
     @torch.no_grad()
     def _average(self) -> None:

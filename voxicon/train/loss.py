@@ -19,6 +19,7 @@ def partial_label_loss(
     known_BN: Tensor,
     pairs: float | None = None,
     false_voxels_N: Tensor | None = None,
+    balanced_N: Tensor | None = None,
 ) -> Tensor:
     """Mean over known (scan, class) pairs of binary cross-entropy plus one minus Dice.
 
@@ -39,6 +40,9 @@ def partial_label_loss(
             lesion: a voxel of a lesion of a hundred voxels that is there weighs thousands of times more in its Dice.
             P sums squares of probabilities: a million voxels at one in a thousand are no finding. Infinite, or None for
             all, leaves it at cross-entropy.
+        balanced_N: (N,) bool. Classes whose cross-entropy is a mean over what is there and one over what is mistaken
+            for it (`_balanced`), in place of one over the patch and of what `false_voxels_N` adds. For lesions: they
+            are so small a share of a patch that never finding one costs a network next to nothing.
 
     Returns:
         A float32 scalar.
@@ -49,16 +53,34 @@ def partial_label_loss(
     everything = bool(known_BN.all())
     logits_KV = (logits_BNV.flatten(0, 1) if everything else logits_BNV[known_BN]).flatten(1).float()
     target_KV = (target_BNV.flatten(0, 1) if everything else target_BNV[known_BN]).flatten(1).float()
-    cross_entropy_K = functional.binary_cross_entropy_with_logits(logits_KV, target_KV, reduction="none").mean(1)
+    cross_entropy_KV = functional.binary_cross_entropy_with_logits(logits_KV, target_KV, reduction="none")
+    cross_entropy_K = cross_entropy_KV.mean(1)
     probability_KV = logits_KV.sigmoid()
     overlap_K = (probability_KV * target_KV).sum(1)
     size_K = target_KV.sum(1)
-    found_K = probability_KV.sum(1)
-    dice_K = 2 * overlap_K / (found_K + size_K + SMOOTH)
-    present_K = size_K > 0
+    dice_K = 2 * overlap_K / (probability_KV.sum(1) + size_K + SMOOTH)
     absent_loss_K = torch.zeros_like(dice_K)
+    free_K = torch.full_like(size_K, torch.inf)
     if false_voxels_N is not None:
+        free_K = false_voxels_N.expand_as(known_BN)[known_BN]
         sure_K = probability_KV.square().sum(1)
-        absent_loss_K = sure_K / (sure_K + false_voxels_N.expand_as(known_BN)[known_BN])
-    loss_K = cross_entropy_K + torch.where(present_K, 1 - dice_K, absent_loss_K)
+        absent_loss_K = sure_K / (sure_K + free_K)
+    if balanced_N is not None:
+        balanced_K = balanced_N.expand_as(known_BN)[known_BN]
+        parts = (part[balanced_K] for part in (cross_entropy_KV, probability_KV.detach(), target_KV, free_K))
+        cross_entropy_K = cross_entropy_K.index_put((balanced_K,), _balanced(*parts))
+        absent_loss_K = absent_loss_K.masked_fill(balanced_K, 0)
+    loss_K = cross_entropy_K + torch.where(size_K > 0, 1 - dice_K, absent_loss_K)
     return loss_K.sum() / (len(loss_K) if pairs is None else pairs)
+
+
+def _balanced(cross_entropy_KV: Tensor, probability_KV: Tensor, target_KV: Tensor, free_K: Tensor) -> Tensor:
+    """Cross-entropy, (K,): mean over the voxels of a class plus mean over others, weighted by how much they mislead.
+
+    The weight is the square of the probability, so that a few voxels taken for a lesion are not lost among a million
+    that are not; `free_K` voxels of probability one count half.
+    """
+    missed_K = (cross_entropy_KV * target_KV).sum(1) / target_KV.sum(1).clamp(min=1)
+    misleading_KV = probability_KV.square() * (1 - target_KV)
+    mistaken_K = (cross_entropy_KV * misleading_KV).sum(1) / (misleading_KV.sum(1) + free_K)
+    return missed_K + mistaken_K
