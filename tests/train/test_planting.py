@@ -105,6 +105,24 @@ def test_at_most_as_many_as_configured() -> None:
     assert 2 in counts
 
 
+def test_lesions_that_nobody_can_see_are_not_planted() -> None:
+    ratios: dict[float, list[float]] = {0.0: [], 1.5: []}
+    for visible, found in ratios.items():
+        for seed in range(12):
+            hu, target = patch("liver")
+            hu[target[0]] += np.random.default_rng(seed).normal(0, 25, int(target[0].sum()))
+            one = planter(kinds=("liver_tumor",), most=1, visible=visible)
+            one.plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(seed))
+            lesion = target[INDEX["liver_tumor"]]
+            if lesion.any():
+                around = hu[target[INDEX["liver"]] & ~lesion]
+                found.append(abs(hu[lesion].mean() - around.mean()) / around.std())
+    assert min(ratios[0.0]) < 1
+    # Judged in a box around the lesion, here in the whole organ: hence not exactly 1.5.
+    assert min(ratios[1.5]) > 1.2
+    assert 3 <= len(ratios[1.5]) < len(ratios[0.0])
+
+
 def test_lesions_that_were_there_stay_as_they_are() -> None:
     hu, target = patch("liver")
     old = np.zeros((SIDE,) * 3, dtype=bool)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from voxicon.core.concepts import Vocabulary
-from voxicon.synthesis.lesions.plant import KINDS, LesionKind, kind_of, plant
+from voxicon.synthesis.lesions.plant import KINDS, LesionKind, Planted, kind_of, plant
 
 _FEWEST_VOXELS = 60
 """A corner of an organ smaller than this holds no lesion worth planting."""
@@ -24,6 +24,10 @@ class PlantingConfig(BaseModel):
     """Share of patches that get lesions, where an organ for them is in sight. 0 plants none."""
     most: int = Field(4, ge=1)
     """Most lesions in one patch."""
+    visible: float = Field(0.0, ge=0)
+    """Least contrast of a lesion with its host, in standard deviations of the host around it; others are not planted.
+    Told to find what nobody can see, a network learns to doubt what it sees. Those at a wall are left to chance: what
+    bowel holds is no measure."""
     kinds: tuple[str, ...] = tuple(KINDS)
     """Classes to plant; those that a recipe does not learn are left out."""
 
@@ -115,7 +119,7 @@ class Planter:
             # Neither other lesions nor, where it grows out of its host, other organs.
             taken = target_NXYZ[self.lesions].any(axis=0) | (target_NXYZ.any(axis=0) & ~target_NXYZ[host])
             found = plant(hu_XYZ, target_NXYZ[host], sides, kind, rng, avoid_XYZ=taken)
-            if found is None:
+            if found is None or not self._is_visible(found, (target_NXYZ[host] & ~taken)[found.box], kind):
                 continue
             hu_XYZ[found.box] = found.hu
             for name in (kind.name, *kind.also):
@@ -124,3 +128,10 @@ class Planter:
             target_NXYZ[(host, *found.box)] |= found.mask
             planted.append(kind.name)
         return planted
+
+    def _is_visible(self, found: Planted, host_XYZ: NDArray[np.bool_], kind: LesionKind) -> bool:
+        around = found.hu[host_XYZ & ~found.mask]
+        if kind.at_wall or around.size < _FEWEST_VOXELS:
+            return True
+        contrast = abs(found.hu[found.mask].mean() - around.mean())
+        return bool(contrast >= self.config.visible * around.std())
