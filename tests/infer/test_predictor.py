@@ -28,6 +28,7 @@ def small_network(n_classes: int, seed: int = 0) -> UniversalNetwork:
     # Fresh controllers hardly separate classes; stronger ones put half the voxels on each side.
     with torch.no_grad():
         network.head.controller.weight.mul_(6)
+        network.head.controller.bias[-1] = 0  # even odds
     return network
 
 
