@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ settings.register_profile("voxicon", deadline=None, derandomize=os.environ.get("
 settings.load_profile("voxicon")
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or leaves anything in the user's own cache; converted networks are shared by all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOXICON_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 def _folder(variable: str, default: Path) -> Path:

@@ -15,30 +15,32 @@ from voxicon.core.volume import Volume
 from voxicon.data.card import define_concepts
 from voxicon.errors import CheckpointError, ConfigError, UnknownClass, UsageError
 from voxicon.infer.cleanup import Mode, clean
+from voxicon.infer.engine import EngineName, pick_engine
 from voxicon.infer.predictor import InferenceConfig, Predictor, Progress
 from voxicon.io.nifti import ReadOptions, read_volume
 from voxicon.model.checkpoint import Checkpoint, load_checkpoint
 from voxicon.prep.pipeline import PreparationConfig, prepare
 from voxicon.result import Result
-from voxicon.weights.store import resolve
+from voxicon.weights.store import engines_folder, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def load(weights: str | Path = "starter", *, device: str = "auto") -> Segmenter:
+def load(weights: str | Path = "starter", *, device: str = "auto", engine: EngineName = "auto") -> Segmenter:
     """A segmenter ready to run.
 
     Args:
         weights: ``starter``, the name of installed weights, or the path of a ``.safetensors`` file.
         device: ``auto`` (CUDA, then Apple MPS, then CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        engine: ``auto`` (OpenVINO on a CPU where it is installed, else torch), ``torch``, ``openvino``.
 
     Raises:
         CheckpointError: The weights are missing, damaged or of another kind.
-        ConfigError: The device does not exist here.
+        ConfigError: The device or the engine does not exist here.
     """
     path = resolve(weights)
-    return Segmenter(load_checkpoint(path), pick_device(device), name=path.stem)
+    return Segmenter(load_checkpoint(path), pick_device(device), name=path.stem, engine=engine)
 
 
 def pick_device(name: str) -> torch.device:
@@ -67,13 +69,16 @@ class Segmenter:
         checkpoint: Network and settings.
         device: Where to compute.
         name: What the weights are called in results.
+        engine: What computes the network, see `voxicon.infer.engine`.
 
     Attributes:
         vocabulary: The shipped words and those the weights bring along.
         classes: Canonical names this segmenter can find, in id order.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, name: str = "weights") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: torch.device, name: str = "weights", engine: EngineName = "torch"
+    ) -> None:
         self.checkpoint, self.device, self.name = checkpoint, device, name
         metadata = checkpoint.metadata
         self.preparation = PreparationConfig.from_dict(metadata.preparation)
@@ -83,7 +88,8 @@ class Segmenter:
         if not self.classes:
             raise CheckpointError(f"{name}: these weights know none of the classes of the vocabulary")
         network = checkpoint.network.to(device).eval()
-        self.predictor = Predictor(network, self.inference, device)
+        self.engine = pick_engine(engine, network, self.inference.window, device, engines_folder())
+        self.predictor = Predictor(network, self.inference, device, self.engine.encode)
 
     def resolve_classes(self, words: Iterable[str] | None) -> tuple[str, ...]:
         """Canonical names of words, each once, in the order given; all classes when there are none.
@@ -160,7 +166,7 @@ class Segmenter:
         masks = prepared.trace.restore(_select(cleaned, asked))
         levels = prepared.trace.restore_probabilities(raw.probabilities)
         clock.lap("restore")
-        settings, warnings = self._settings(cleanup), volume.source.warnings
+        settings, warnings = self._settings(cleanup), (*volume.source.warnings, *self._odd())
         return Result(masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels, self.vocabulary)
 
     def _with_neighbors(self, asked: tuple[str, ...]) -> tuple[str, ...]:
@@ -177,6 +183,9 @@ class Segmenter:
             "license": card.get("license", "not stated"),
         }
 
+    def _odd(self) -> tuple[str, ...]:
+        return (f"engine: {self.engine.note}",) if self.engine.note else ()
+
     def _settings(self, cleanup: str) -> dict[str, object]:
         return {
             "preparation": self.preparation.to_dict(),
@@ -188,6 +197,7 @@ class Segmenter:
             },
             "cleanup": cleanup,
             "device": str(self.device),
+            "engine": self.engine.name,
         }
 
 

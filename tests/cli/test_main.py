@@ -24,7 +24,8 @@ from voxicon.synthesis.phantom.body import draw_body
 
 OPTIONS = {
     "segment": {
-        "-i", "--input", "-o", "--output", "-c", "--classes", "--probabilities", "--weights", "--device", "--cleanup",
+        "-i", "--input", "-o", "--output", "-c", "--classes", "--probabilities", "--weights", "--device", "--engine",
+        "--cleanup",
         "--overwrite", "--continue", "--preview", "--no-preview", "--json", "-q", "--quiet", "--debug", "--volume",
         "--use", "--assume-orientation", "--spacing", "--hu-offset",
     },
@@ -101,6 +102,16 @@ def test_help_and_version_import_nothing_heavy(run: Run) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "voxicon" in run("--version").stdout
+
+
+@pytest.mark.parametrize(("engine", "name"), [("torch", "torch"), ("openvino", "openvino 20"), ("auto", "openvino 20")])
+def test_the_engine_is_the_one_asked_for(run: Run, tmp_path: Path, engine: str, name: str) -> None:
+    scan = str(write_scan(tmp_path / "a.nii.gz"))
+    weights = str(write_small_weights(tmp_path / "small.safetensors"))
+    done = run("segment", scan, "-o", str(tmp_path / "out"), "--weights", weights, "--engine", engine, "--no-preview")
+    assert f"on cpu ({name}" in done.stderr
+    (case,) = (tmp_path / "out").glob("*/case.json")
+    assert json.loads(case.read_text())["settings"]["engine"].startswith(name)
 
 
 def test_segment_end_to_end(run: Run, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from voxicon.weights.store import (
     MANIFEST,
     Installed,
     Record,
+    engines_folder,
     installed,
     lookup,
     record,
@@ -61,6 +62,7 @@ def test_the_folder_follows_the_environment(monkeypatch):
     for value in ("", None):
         monkeypatch.setenv("VOXICON_HOME", "") if value == "" else monkeypatch.delenv("VOXICON_HOME")
         assert store_folder() == Path.home() / ".cache" / "voxicon" / "weights"
+        assert engines_folder() == Path.home() / ".cache" / "voxicon" / "engines"
 
 
 def test_the_starter_lies_in_the_package():

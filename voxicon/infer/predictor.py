@@ -24,6 +24,7 @@ from torch import Tensor
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import BITS_PER_WORD, MaskSet
 from voxicon.errors import CheckpointError, UnknownClass
+from voxicon.infer.engine import Encode
 from voxicon.infer.windows import Size, Tiling, Window, blend_weights, padding, tile
 from voxicon.model.head import Rows
 from voxicon.model.network import UniversalNetwork
@@ -93,16 +94,24 @@ class Predictor:
         network: In evaluation mode, on `device`.
         config: Window, overlap, threshold.
         device: Where the network is.
+        encode: What computes the network's windows; the network itself when left out.
 
     Raises:
         CheckpointError: The window is not a multiple of what the backbone needs.
     """
 
-    def __init__(self, network: UniversalNetwork, config: InferenceConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: UniversalNetwork,
+        config: InferenceConfig,
+        device: torch.device,
+        encode: Encode | None = None,
+    ) -> None:
         multiple = network.size_multiple
         if any(n % multiple for n in config.window):
             raise CheckpointError(f"window {config.window} is not a multiple of {multiple} along each axis")
         self.network, self.config, self.device = network, config, device
+        self._encode_windows = network.encode if encode is None else encode
         self._weights = torch.from_numpy(blend_weights(config.window)).to(device)
 
     @torch.inference_mode()
@@ -165,7 +174,7 @@ class Predictor:
         if not patches:
             return []
         stacked = torch.stack([patch for _, patch in patches])[:, None].to(self.device)
-        maps, parameters = self.network.encode(stacked, rows)
+        maps, parameters = self._encode_windows(stacked, rows)
         return [_Encoded(w, maps[i], parameters[i]) for i, (w, _) in enumerate(patches)]
 
     def _cut(

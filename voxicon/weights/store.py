@@ -54,8 +54,17 @@ class Installed:
 
 def store_folder() -> Path:
     """Folder of fetched weights: ``$VOXICON_HOME/weights``, or ``~/.cache/voxicon/weights``; it may not exist yet."""
+    return _home() / "weights"
+
+
+def engines_folder() -> Path:
+    """Folder of networks converted for an engine, beside that of the weights; it may be deleted at any time."""
+    return _home() / "engines"
+
+
+def _home() -> Path:
     home = os.environ.get("VOXICON_HOME")
-    return (Path(home).expanduser() if home else Path.home() / ".cache" / "voxicon") / "weights"
+    return Path(home).expanduser() if home else Path.home() / ".cache" / "voxicon"
 
 
 def starter_path() -> Path:

@@ -1,0 +1,146 @@
+"""OpenVINO answers as torch does, or torch answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.infer.test_predictor import grid, small_network, volume_of
+from voxicon.errors import ConfigError
+from voxicon.infer import engine as engine_module
+from voxicon.infer.engine import pick_engine
+from voxicon.infer.predictor import InferenceConfig, Predictor
+from voxicon.model.head import EVERY_ROW
+from voxicon.model.network import UniversalNetwork
+
+WINDOW = (16, 24, 16)
+CPU = torch.device("cpu")
+NETWORK = small_network(5, seed=2)
+
+
+def openvino(folder: Path, network: UniversalNetwork = NETWORK) -> engine_module.Engine:
+    return pick_engine("openvino", network, WINDOW, CPU, folder)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the network was converted and proven."""
+    folder = tmp_path_factory.mktemp("engines")
+    openvino(folder)
+    return folder
+
+
+@pytest.mark.parametrize("rows", [EVERY_ROW, torch.tensor([3, 1]), torch.tensor([], dtype=torch.int64)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_it_answers_as_torch_does(kept: Path, rows: Any, batch: int) -> None:
+    images = torch.rand(batch, 1, *WINDOW, generator=torch.Generator().manual_seed(7))
+    with torch.inference_mode():
+        maps, parameters = openvino(kept).encode(images, rows)
+        expected_maps, expected_parameters = NETWORK.encode(images, rows)
+    torch.testing.assert_close(maps, expected_maps, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(parameters, expected_parameters, atol=1e-4, rtol=1e-4)
+
+
+def test_an_answer_outlives_the_next_one(kept: Path) -> None:
+    encode = openvino(kept).encode
+    first, _ = encode(torch.rand(1, 1, *WINDOW), EVERY_ROW)
+    before = first.clone()
+    encode(torch.rand(1, 1, *WINDOW), EVERY_ROW)
+    assert torch.equal(first, before)
+
+
+def test_a_predictor_finds_the_same_masks_with_it(kept: Path) -> None:
+    image = volume_of((30, 31, 33))
+    config = InferenceConfig(window=WINDOW)
+    names = NETWORK.classes
+    ours = Predictor(NETWORK, config, CPU, openvino(kept).encode).predict(image, grid((30, 31, 33)), names).masks
+    theirs = Predictor(NETWORK, config, CPU).predict(image, grid((30, 31, 33)), names).masks
+    shares = [theirs[name].mean() for name in names]
+    assert sum(0.05 < share < 0.999 for share in shares) == len(names), "masks of nothing would prove nothing"
+    for name in names:
+        assert (ours[name] != theirs[name]).mean() < 1e-4
+
+
+def test_what_was_proven_is_not_converted_again(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_convert", lambda *_: pytest.fail("converted again"))
+    assert openvino(kept).name.startswith("openvino 20")
+    # Of other weights or another window nothing is known yet.
+    with pytest.raises(pytest.fail.Exception):
+        openvino(kept, small_network(5, seed=1))
+    with pytest.raises(pytest.fail.Exception):
+        pick_engine("openvino", NETWORK, (16, 16, 16), CPU, kept)
+
+
+def test_what_is_kept_is_whole_and_nothing_else_lies_about(kept: Path) -> None:
+    (home,) = kept.iterdir()
+    assert sorted(path.name for path in home.iterdir()) == ["model.bin", "model.xml", "proof.json"]
+
+
+def test_a_damaged_conversion_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino(tmp_path)
+    (model,) = tmp_path.glob("*/model.xml")
+    model.write_bytes(model.read_bytes()[:100])
+    assert openvino(tmp_path).name.startswith("openvino")
+    monkeypatch.setattr(engine_module, "_convert", lambda *_: pytest.fail("converted again"))
+    assert openvino(tmp_path).name.startswith("openvino"), "the new one is kept"
+
+
+def test_a_folder_that_cannot_be_written_costs_the_conversion_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert openvino(tmp_path / "file").name.startswith("openvino")
+    assert (tmp_path / "file").read_text() == "no folder"
+
+
+def test_one_that_answers_otherwise_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(_: Any) -> engine_module.Encode:
+        return lambda image, rows: (2 * NETWORK.encode(image, rows)[0], NETWORK.encode(image, rows)[1])
+
+    monkeypatch.setattr(engine_module, "_encoder", wrong)
+    found = pick_engine("auto", NETWORK, WINDOW, CPU, tmp_path)
+    assert (found.name, found.encode) == ("torch", NETWORK.encode)
+    assert "probabilities differ from those of torch by up to 0." in found.note
+    assert found.note.endswith("torch computes instead")
+    assert not list(tmp_path.iterdir()), "what failed is not kept"
+    with pytest.raises(ConfigError, match=r"engine openvino: openvino .* differ .* use engine auto or torch"):
+        openvino(tmp_path)
+
+
+def test_one_that_fails_is_replaced_by_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no such operation\nsomewhere in C++")
+
+    monkeypatch.setattr(engine_module, "_compile", fail)
+    found = pick_engine("auto", NETWORK, WINDOW, CPU, tmp_path)
+    assert found.name == "torch"
+    assert "failed (no such operation somewhere in C++); torch computes instead" in found.note
+
+
+def test_where_it_is_not_installed_torch_computes_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module.importlib.util, "find_spec", lambda _: None)
+    assert pick_engine("auto", NETWORK, WINDOW, CPU, tmp_path) == engine_module.Engine("torch", NETWORK.encode)
+    with pytest.raises(ConfigError, match=r'not installed \(pip install "voxicon\[fast\]"\)'):
+        openvino(tmp_path)
+
+
+def test_on_a_gpu_torch_computes(tmp_path: Path) -> None:
+    gpu = torch.device("cuda")
+    assert pick_engine("auto", NETWORK, WINDOW, gpu, tmp_path) == engine_module.Engine("torch", NETWORK.encode)
+    with pytest.raises(ConfigError, match="it is for the processor, and the device is cuda"):
+        pick_engine("openvino", NETWORK, WINDOW, gpu, tmp_path)
+
+
+def test_torch_is_torch(tmp_path: Path) -> None:
+    assert pick_engine("torch", NETWORK, WINDOW, CPU, tmp_path) == engine_module.Engine("torch", NETWORK.encode)
+    with pytest.raises(ConfigError, match="engine 'tensorrt' is unknown; use auto, torch, openvino"):
+        pick_engine("tensorrt", NETWORK, WINDOW, CPU, tmp_path)  # type: ignore[arg-type]
+
+
+def test_nothing_is_reported_to_anyone(kept: Path) -> None:
+    openvino(kept)
+    assert sys.modules["openvino_telemetry"] is None

@@ -1,0 +1,217 @@
+"""Who computes the network: torch, which is the reference, or OpenVINO, several times faster on a processor.
+
+OpenVINO is optional (``pip install "voxicon[fast]"``) and taken of its own accord where it is installed. It has to
+prove itself first: on a made-up image its probabilities must be those of torch. What was converted and proven is kept
+on disk, under a name made of the weights' hash, the window, the version and the processor, so that it happens once.
+Whatever goes wrong with it is no reason not to segment: torch takes over, and one line says why.
+
+Only what depends on the image alone is handed over: the backbone, the shared map and the controllers. The class
+networks stay with torch, because how many of them run is decided by each request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import secrets
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from voxicon.errors import ConfigError
+from voxicon.infer.windows import Size
+from voxicon.model.head import EVERY_ROW, Rows
+from voxicon.model.network import UniversalNetwork
+
+if TYPE_CHECKING:
+    import openvino
+
+EngineName = Literal["auto", "torch", "openvino"]
+
+MOST_DIFFERENCE = 0.01
+"""Largest difference of a probability from that of torch. Own choice: one percentage point, where float32 rounding in
+another order was measured to give a thirtieth of it."""
+
+_MODEL, _PROOF = "model.xml", "proof.json"
+
+Encode = Callable[[Tensor, Rows], tuple[Tensor, Tensor]]
+"""Windows (B, 1, X, Y, Z) and rows of classes to shared maps (B, 8, X, Y, Z) and parameters (B, N, 153)."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What turns windows into maps and parameters.
+
+    Attributes:
+        name: ``torch``, or ``openvino`` with its version.
+        encode: As `UniversalNetwork.encode`.
+        note: Why it is not the one that was to be taken; empty if it is.
+    """
+
+    name: str
+    encode: Encode
+    note: str = ""
+
+
+def pick_engine(
+    wanted: EngineName, network: UniversalNetwork, window: Size, device: torch.device, folder: Path
+) -> Engine:
+    """The engine asked for; ``auto`` takes OpenVINO on a processor where it is installed and proves itself.
+
+    Args:
+        wanted: What to take.
+        network: In evaluation mode, on `device`.
+        window: Voxels of a window.
+        device: Where torch computes. OpenVINO is for ``cpu`` alone.
+        folder: Where converted networks are kept; made when needed. One that cannot be written costs the conversion
+            each time.
+
+    Raises:
+        ConfigError: No such engine, or ``openvino`` was asked for by name and cannot be had; says why.
+    """
+    if wanted not in get_args(EngineName):
+        raise ConfigError(f"engine {wanted!r} is unknown; use {', '.join(get_args(EngineName))}")
+    plain = Engine("torch", network.encode)
+    if wanted == "torch":
+        return plain
+    try:
+        return _openvino(network, window, device, folder)
+    except _NoOpenVino as reason:
+        if wanted == "openvino":
+            raise ConfigError(f"engine openvino: {reason}; use engine auto or torch") from reason
+        return Engine(plain.name, plain.encode, str(reason) if reason.matters else "")
+
+
+class _NoOpenVino(Exception):
+    """Why OpenVINO is not used; `matters` where one would have expected it to be."""
+
+    def __init__(self, reason: str, *, matters: bool) -> None:
+        super().__init__(" ".join(reason.split()))
+        self.matters = matters
+
+
+class _Windows(nn.Module):
+    """The part of a network that sees the image, for all of its classes."""
+
+    def __init__(self, network: UniversalNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image_B1XYZ: Tensor) -> tuple[Tensor, Tensor]:
+        bottleneck, decoded = self.network.backbone(image_B1XYZ)
+        head = self.network.head
+        return head.shared_map(decoded), head.class_parameters(bottleneck, self.network.text_vectors)
+
+
+def _openvino(network: UniversalNetwork, window: Size, device: torch.device, folder: Path) -> Engine:
+    if device.type != "cpu":
+        raise _NoOpenVino(f"it is for the processor, and the device is {device}", matters=False)
+    if importlib.util.find_spec("openvino") is None:
+        raise _NoOpenVino('it is not installed (pip install "voxicon[fast]")', matters=False)
+    version = "openvino"
+    try:
+        library = _library()
+        version = f"openvino {library.__version__.split('-')[0]}"
+        core = library.Core()
+        home = folder / _key(network, window, f"{version} {core.get_property('CPU', 'FULL_DEVICE_NAME')}")
+        encode = _kept(core, home) or _proven(library, core, network, window, home)
+    except Exception as error:  # whatever another library raises, torch can do it too
+        raise _NoOpenVino(f"{version} failed ({error}); torch computes instead", matters=True) from error
+    return Engine(version, encode)
+
+
+def _library() -> ModuleType:
+    """OpenVINO without its telemetry, which asks for consent on import and reports conversions to a server."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
+def _kept(core: openvino.Core, home: Path) -> Encode | None:
+    """What was proven before; None where there is nothing, or nothing sound."""
+    if not (home / _PROOF).is_file():
+        return None
+    try:
+        return _encoder(_compile(core, core.read_model(home / _MODEL)))
+    except RuntimeError:
+        shutil.rmtree(home, ignore_errors=True)
+        return None
+
+
+def _proven(library: ModuleType, core: openvino.Core, network: UniversalNetwork, window: Size, home: Path) -> Encode:
+    """A conversion that answers as torch does, and is kept for the next time."""
+    model = _convert(library, network, window)
+    encode = _encoder(_compile(core, model))
+    difference = _difference(network, encode, window)
+    if not difference <= MOST_DIFFERENCE:
+        raise ValueError(f"probabilities differ from those of torch by up to {difference:.3g}")
+    _keep(library, model, home, difference)
+    return encode
+
+
+def _key(network: UniversalNetwork, window: Size, where: str) -> str:
+    """A name that changes with every number of the network, the window, the version and the processor."""
+    digest = hashlib.sha256(f"{window} {network.head.leak} {where}".encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _convert(library: ModuleType, network: UniversalNetwork, window: Size) -> openvino.Model:
+    with torch.no_grad(), warnings.catch_warnings():
+        # It warns that sizes become constants: a window has one size.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        trace: Any = torch.jit.trace
+        traced = trace(_Windows(network).eval(), torch.zeros(1, 1, *window), check_trace=False)
+        return library.convert_model(traced, input=[1, 1, *window])
+
+
+def _compile(core: openvino.Core, model: openvino.Model) -> openvino.CompiledModel:
+    # Left to itself it computes in bfloat16 where the processor can: 4 % of Dice were measured to go.
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    return core.compile_model(model, "CPU", settings)
+
+
+def _encoder(compiled: openvino.CompiledModel) -> Encode:
+    def encode(image_B1XYZ: Tensor, rows: Rows = EVERY_ROW) -> tuple[Tensor, Tensor]:
+        # Window by window, and copied: the next answer overwrites the buffers of the one before.
+        answers = [[output.copy() for output in compiled(window[None].numpy()).values()] for window in image_B1XYZ]
+        maps, parameters = (torch.from_numpy(np.concatenate(output)) for output in zip(*answers, strict=True))
+        return maps, parameters[:, rows]
+
+    return encode
+
+
+@torch.inference_mode()
+def _difference(network: UniversalNetwork, encode: Encode, window: Size) -> float:
+    """Largest difference of a probability from that of torch, on an image with coarse and fine structure."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 1, *(max(1, n // 8) for n in window), generator=generator)
+    fine = torch.rand(1, 1, *window, generator=generator)
+    image = 0.8 * functional.interpolate(coarse, size=window, mode="trilinear") + 0.2 * fine
+    ours, theirs = (network.head.decode(*by(image, EVERY_ROW)).sigmoid_() for by in (network.encode, encode))
+    return float((ours - theirs).abs_().max()) if ours.numel() else 0.0
+
+
+def _keep(library: ModuleType, model: openvino.Model, home: Path, difference: float) -> None:
+    """Put a proven network where the next start finds it: whole or not at all."""
+    unfinished = home.with_name(f".tmp-{secrets.token_hex(8)}")
+    # A folder that cannot be written, or another process that was faster: then there is nothing to keep.
+    with contextlib.suppress(OSError, RuntimeError):
+        unfinished.mkdir(parents=True)
+        library.save_model(model, unfinished / _MODEL, compress_to_fp16=False)
+        (unfinished / _PROOF).write_text(json.dumps({"most_difference_of_a_probability": difference}), "utf8")
+        unfinished.rename(home)
+    shutil.rmtree(unfinished, ignore_errors=True)
