@@ -153,7 +153,7 @@ def save(scan: PlantedScan, folder: Path, facts: Mapping[str, Any], *, overwrite
         **facts,
         "lesions": list(scan.lesions),
         "missing": list(scan.missing),
-        "volumes_ml": {name: round(scan.masks.volume_ml(name), 6) for name in scan.masks},
+        "volumes_ml": {name: round(volume_ml, 6) for name, volume_ml in scan.masks.volumes_ml().items()},
         "warnings": list(volume.source.warnings),
         "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
     }

@@ -54,6 +54,14 @@ def test_bounds_are_tight_and_leave_out_the_empty() -> None:
     assert packed.bounds() == {"box": (slice(1, 3), slice(2, 3), slice(0, 4))}
 
 
+def test_volumes_of_all_are_those_of_each() -> None:
+    packed = MaskSet.from_masks({**random_masks(34, 3), "none": np.zeros(GRID.shape, dtype=bool)}, GRID)
+    assert list(packed.volumes_ml()) == list(packed.names)
+    assert packed.volumes_ml() == {name: packed.volume_ml(name) for name in packed}
+    assert packed.volumes_ml()["none"] == 0
+    assert MaskSet.empty((), GRID).volumes_ml() == {}
+
+
 def test_overlap_survives() -> None:
     mask = np.ones(GRID.shape, dtype=bool)
     packed = MaskSet.from_masks({"liver": mask, "liver_tumor": mask}, GRID)

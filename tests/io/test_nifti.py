@@ -151,6 +151,22 @@ def test_memory_order_and_slabs_do_not_matter(tmp_path, monkeypatch, order):
     assert (np.asanyarray(nib.load(tmp_path / "m.nii.gz").dataobj) == mask).all()
 
 
+@pytest.mark.parametrize("slab_slices", [2, 3, 100])
+def test_a_mask_in_its_box_is_the_mask(tmp_path, monkeypatch, slab_slices):
+    monkeypatch.setattr("voxicon.io.hounsfield._SLAB_VOXELS", 20 * 18 * slab_slices)
+    grid = Geometry((20, 18, 16), LPS_AFFINE)
+    whole, box = np.zeros(grid.shape, bool), (slice(3, 9), slice(0, 4), slice(5, 12))
+    whole[box] = np.random.default_rng(0).random((6, 4, 7)) > 0.5
+    write_mask(tmp_path / "whole.nii.gz", whole, grid)
+    write_mask(tmp_path / "box.nii.gz", whole[box], grid, box=box)
+    assert gzip.decompress((tmp_path / "whole.nii.gz").read_bytes()) == gzip.decompress(
+        (tmp_path / "box.nii.gz").read_bytes()
+    )
+    with pytest.raises(BadGeometry, match=r"shape \(20, 18, 16\), its box \(6, 4, 7\)"):
+        write_mask(tmp_path / "wrong.nii.gz", whole, grid, box=box)
+    assert not (tmp_path / "wrong.nii.gz").exists()
+
+
 def test_empty_mask(tmp_path):
     mask = np.zeros((5, 4, 3), bool)
     write_mask(tmp_path / "m.nii.gz", mask, Geometry(mask.shape, LPS_AFFINE))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 
+from voxicon.core.components import crop
 from voxicon.core.concepts import Concept, Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.io.atomic import write_text
@@ -15,6 +18,8 @@ from voxicon.io.nifti import write_labels, write_mask
 
 SEGMENTATIONS = "segmentations"
 """Folder of the single masks inside a result folder."""
+
+_NOWHERE = (slice(0, 0), slice(0, 0), slice(0, 0))
 
 _PRIORITY = {"organ": 0, "vessel": 1, "lesion": 2}
 
@@ -35,8 +40,15 @@ def write_masks(masks: MaskSet, folder: Path, vocabulary: Vocabulary) -> list[Pa
         OutputError: A file cannot be written; files before it stay.
     """
     paths = [folder / SEGMENTATIONS / f"{vocabulary[name].name}.nii.gz" for name in masks]
-    for name, path in zip(masks, paths, strict=True):
-        write_mask(path, masks[name], masks.geometry, masks.source.header)
+    boxes = masks.bounds()
+
+    def write(name: str, path: Path) -> None:
+        box = boxes.get(name, _NOWHERE)
+        write_mask(path, crop(masks, name, box), masks.geometry, masks.source.header, box)
+
+    # Packing leaves Python's lock alone, so threads share the work.
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        list(pool.map(write, masks.names, paths))
     return paths
 
 
@@ -61,8 +73,11 @@ def write_combined(masks: MaskSet, path: Path, vocabulary: Vocabulary) -> list[P
     concepts = sorted((vocabulary[name] for name in masks), key=lambda c: (_PRIORITY[c.kind], bool(c.parents), c.id))
     highest = max((concept.id for concept in concepts), default=0)
     labels = np.zeros(masks.geometry.shape, dtype=np.uint8 if highest < 256 else np.uint16)
+    boxes = masks.bounds()
     for concept in concepts:
-        np.copyto(labels, labels.dtype.type(concept.id), where=masks[concept.name])
+        if concept.name in boxes:
+            box = boxes[concept.name]
+            np.copyto(labels[box], labels.dtype.type(concept.id), where=crop(masks, concept.name, box))
     concepts.sort(key=lambda concept: concept.id)
     write_labels(path, labels, masks.geometry, masks.source.header, extension=label_table(concepts))
     names = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")

@@ -14,6 +14,7 @@ import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import NDArray
 
+from voxicon.core.components import Box
 from voxicon.core.geometry import Geometry
 from voxicon.core.volume import Source, Volume
 from voxicon.errors import BadGeometry, UnreadableFile
@@ -108,22 +109,26 @@ def read_labels(path: Path | str, options: ReadOptions = TRUST_HEADER) -> tuple[
     return values.astype(np.int32), promise.geometry
 
 
-def write_mask(path: Path, mask: NDArray[np.bool_], geometry: Geometry, source_header: bytes = b"") -> None:
+def write_mask(
+    path: Path, mask: NDArray[np.bool_], geometry: Geometry, source_header: bytes = b"", box: Box | None = None
+) -> None:
     """One class as a packed uint8 file of 0 and 1, placed exactly like the scan it was made from.
 
     Args:
         path: Where; replaced whole or left alone. Equal input gives equal bytes.
-        mask: (X, Y, Z) boolean; may be empty of voxels.
+        mask: (X, Y, Z) boolean; may be empty of voxels. With a box, what lies in it.
         geometry: The mask's grid, from the scan.
         source_header: `Source.header` of the scan. Its affine bytes, codes and units are kept when they place
             voxels where `geometry` does; empty bytes, or a header that was overridden on reading, give a
             header that states `geometry` in mm with code 1.
+        box: Where in the grid the mask lies, all around it being empty; the whole grid when left out. One organ fills
+            a few percent of a scan.
 
     Raises:
-        BadGeometry: Mask and geometry differ in shape.
+        BadGeometry: Mask and geometry, or mask and box, differ in shape.
         OutputError: The file cannot be written.
     """
-    _write(path, mask, np.dtype(np.uint8), geometry, source_header, intent_code=0, extension=b"")
+    _write(path, mask, np.dtype(np.uint8), geometry, source_header, intent_code=0, extension=b"", box=box)
 
 
 def write_labels(
@@ -197,11 +202,13 @@ def _write(
     *,
     intent_code: int,
     extension: bytes,
+    box: Box | None = None,
 ) -> None:
-    if array.shape != geometry.shape:
+    expected = geometry.shape if box is None else tuple(side.stop - side.start for side in box)
+    if array.shape != expected:
         raise BadGeometry(
-            f"{path.name}: array has shape {array.shape}, its grid {geometry.shape}; expected the same; "
-            "give the geometry that belongs to the array"
+            f"{path.name}: array has shape {array.shape}, its {'grid' if box is None else 'box'} {expected}; expected "
+            "the same; give the geometry that belongs to the array"
         )
     header = _header_for(geometry, source_header)
     tail = _extension_block(extension, header.endianness)
@@ -209,17 +216,28 @@ def _write(
     stored = dtype.newbyteorder(header.endianness)
     with open_atomic(path) as file, gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
         packed.write(header.binaryblock + tail)
-        for block in _blocks(array, stored):
+        if box is None:
+            box = _occupied(array)
+            array = array[box]
+        for block in _blocks(array, box, geometry.shape, stored):
             packed.write(block)
 
 
-def _blocks(array: NDArray[Any], stored: np.dtype[Any]) -> Iterator[bytes]:
-    """The voxels in file order (x fastest), slab by slab."""
-    # Turning C order into file order is most of the cost of writing, and most of a mask is empty.
+def _occupied(array: NDArray[Any]) -> Box:
+    """All slices of an array, but of each no more than where any of them has something."""
     x, y = (_extent(np.asarray(array.any(axis=others))) for others in ((1, 2), (0, 2)))
-    for z in slabs(array.shape):
-        block = np.zeros(array[..., z].shape, dtype=stored, order="F")
-        block[x, y] = array[x, y, z]
+    return x, y, slice(0, array.shape[2])
+
+
+def _blocks(inside: NDArray[Any], box: Box, shape: tuple[int, int, int], stored: np.dtype[Any]) -> Iterator[bytes]:
+    """The voxels of a grid in file order (x fastest), slab by slab: zero but for what lies in a box."""
+    # Turning C order into file order is most of the cost of writing, and most of a mask is empty.
+    x, y, filled = box
+    for z in slabs(shape):
+        block = np.zeros((*shape[:2], z.stop - z.start), dtype=stored, order="F")
+        low, high = max(z.start, filled.start), min(z.stop, filled.stop)
+        if low < high:
+            block[x, y, low - z.start : high - z.start] = inside[..., low - filled.start : high - filled.start]
         yield block.tobytes(order="F")
 
 

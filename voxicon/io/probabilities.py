@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from voxicon.core.geometry import Geometry
 from voxicon.errors import BadGeometry
 from voxicon.io.atomic import open_atomic
-from voxicon.io.nifti import _blocks, _describe, _header_for
+from voxicon.io.nifti import _blocks, _describe, _header_for, _occupied
 
 PROBABILITIES = "probabilities"
 """Folder of the maps inside a result folder."""
@@ -56,7 +56,8 @@ def write_probabilities(
         header["scl_slope"], header["cal_max"] = SLOPE, 1
         with open_atomic(path) as file, gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
             packed.write(header.binaryblock + _EXTENSION_FLAG)
-            for block in _blocks(levels, levels.dtype):
+            box = _occupied(levels)
+            for block in _blocks(levels[box], box, geometry.shape, levels.dtype):
                 packed.write(block)
         paths.append(path)
     return paths

@@ -167,7 +167,7 @@ def _flat(array: NDArray[Any], take: list[slice], axis: int) -> NDArray[Any]:
 
 def _legend(axes: Axes, masks: MaskSet, vocabulary: Vocabulary) -> None:
     """Colored names with volumes, in columns; classes that were looked for and not found are gray."""
-    rows = [(vocabulary[name], _amount(masks.volume_ml(name))) for name in masks.names]
+    rows = [(vocabulary[name], _amount(volume_ml)) for name, volume_ml in masks.volumes_ml().items()]
     columns = 2 if len(rows) <= _TWO_COLUMNS else 3
     height = -(-max(1, len(rows)) // columns)
     step, width = min(0.075, 0.96 / height), 2 / columns
