@@ -15,7 +15,7 @@ from voxicon.infer import engine as engine_module
 from voxicon.infer.engine import pick_engine
 from voxicon.infer.predictor import InferenceConfig, Predictor
 from voxicon.model.head import EVERY_ROW
-from voxicon.model.network import UniversalNetwork
+from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
 
 WINDOW = (16, 24, 16)
 CPU = torch.device("cpu")
@@ -43,6 +43,31 @@ def test_it_answers_as_torch_does(kept: Path, rows: Any, batch: int) -> None:
         expected_maps, expected_parameters = NETWORK.encode(images, rows)
     torch.testing.assert_close(maps, expected_maps, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(parameters, expected_parameters, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "options", "controller", "leak"),
+    [
+        ("swin_unetr", {"feature_size": 48}, "shared", 0.0),
+        ("unet", {}, "shared", 0.0),
+        ("compact", {"channels": [16, 32, 48], "windows": [[0, 0.4], [0.5, 1]]}, "per_class", 0.1),
+    ],
+)
+def test_every_backbone_and_controller_is_proven(
+    tmp_path: Path, backbone: str, options: dict[str, Any], controller: Any, leak: float
+) -> None:
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        backbone=backbone, classes=("a", "b"), embedding_size=4, options=options, controller=controller, leak=leak
+    )
+    network = build_network(config, torch.randn(2, 4)).eval()
+    # 96 leads to 24 and 12, which a Swin transformer pads to windows of 7 in different ways.
+    window = (96, 32, 32) if backbone == "swin_unetr" else (32, 16, 16)
+    found = pick_engine("openvino", network, window, CPU, tmp_path)
+    image = torch.rand(1, 1, *window)
+    with torch.inference_mode():
+        for ours, theirs in zip(found.encode(image, EVERY_ROW), network.encode(image), strict=True):
+            assert float((ours - theirs).abs().max()) < 0.03 * float(theirs.std())
 
 
 def test_an_answer_outlives_the_next_one(kept: Path) -> None:

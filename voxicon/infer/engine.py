@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -171,11 +171,10 @@ def _key(network: UniversalNetwork, window: Size, where: str) -> str:
 
 def _convert(library: ModuleType, network: UniversalNetwork, window: Size) -> openvino.Model:
     with torch.no_grad(), warnings.catch_warnings():
-        # It warns that sizes become constants: a window has one size.
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        trace: Any = torch.jit.trace
-        traced = trace(_Windows(network).eval(), torch.zeros(1, 1, *window), check_trace=False)
-        return library.convert_model(traced, input=[1, 1, *window])
+        warnings.simplefilter("ignore")  # of torch about itself
+        # Not torch.jit.trace: sizes that a Swin transformer computes on the way come out wrong in the conversion.
+        exported = torch.export.export(_Windows(network).eval(), (torch.zeros(1, 1, *window),))
+        return library.convert_model(exported)
 
 
 def _compile(core: openvino.Core, model: openvino.Model) -> openvino.CompiledModel:

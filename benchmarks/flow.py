@@ -1,0 +1,172 @@
+"""The original's flow and ours on one CT with one set of weights, interleaved in one run: seconds, memory, agreement.
+
+Weights of the official size are made up and scaled so that logits spread and 9 % of voxels are found, as trained ones
+do; the authors' own are not free. Every run is a process of its own, start-up included, whose peak memory is what the
+system counted (``ru_maxrss``).
+
+    python benchmarks/flow.py ../shared/data/chest_abdomen/ct.nii.gz --out runs/flow --side-mm 200 --runs 3
+
+writes OUT/flow.json and prints a table. ``--side-mm 0`` takes the whole scan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import nibabel as nib
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.original_flow import predictor, preparation
+from tests.model.original import N_CLASSES, Weights, swin_shapes, unet_shapes, weights
+from voxicon.core.concepts import Vocabulary
+
+SHAPES = {"swin_unetr": swin_shapes, "unet": unet_shapes}
+SPREAD, FOUND = 4.9, 0.09
+"""Standard deviation of the logits and share of positive voxels that the made-up weights are scaled to."""
+
+_OUTGOING, _BIAS = slice(128, 136), 152
+"""Of a class's 153 parameters: weights of the last layer, and its bias."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process, from start to exit."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_gb: float
+    printed: str
+
+
+def run(*command: object) -> Run:
+    """Run a command to its end and measure it."""
+    began = time.perf_counter()
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    printed = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {' '.join(map(str, command))}")
+    peak_gb = usage.ru_maxrss * 1024 / 1e9
+    return Run(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, peak_gb, printed)
+
+
+def cut(scan: Path, side_mm: float, out: Path) -> Path:
+    """A cube out of the middle of a scan; the scan itself for 0."""
+    if not side_mm:
+        return scan
+    image = nib.load(scan)
+    box = []
+    for n, step in zip(image.shape, image.header.get_zooms(), strict=True):
+        size = min(n, round(side_mm / float(step)))
+        box.append(slice((n - size) // 2, (n - size) // 2 + size))
+    path = out / "ct.nii.gz"
+    nib.save(image.slicer[tuple(box)], path)
+    return path
+
+
+def made_up(backbone: str, scan: Path) -> Weights:
+    """Random weights whose logits on a window of the scan look like those of trained ones."""
+    made = weights(SHAPES[backbone]())
+    image = preparation()({"image": str(scan)})["image"].as_tensor()[None]
+    middle = [max(0, (n - 96) // 2) for n in image.shape[2:]]
+    window = torch.zeros(1, 1, 96, 96, 96)
+    piece = image[..., *(slice(at, at + 96) for at in middle)]
+    window[..., : piece.shape[2], : piece.shape[3], : piece.shape[4]] = piece
+    with torch.no_grad():
+        logits = predictor(backbone, made)(window)
+        scale = SPREAD / float(logits.std())
+        made["controller.weight"][_OUTGOING] *= scale
+        made["controller.bias"][_OUTGOING] *= scale
+        logits = predictor(backbone, made)(window)
+        some = logits.flatten()[:: max(1, logits.numel() // 1_000_000)]
+        made["controller.bias"][_BIAS] -= float(torch.quantile(some, 1 - FOUND))
+    return made
+
+
+def agreement(original: Path, ours: Path) -> dict[str, float]:
+    """Dice per class between the files of both flows; classes that neither found are left out."""
+    names = {concept.id: concept.name for concept in Vocabulary.default()}
+    dice = {}
+    for number in range(1, N_CLASSES + 1):
+        (theirs,) = original.glob(f"*_{number}.nii.gz")
+        a = np.asanyarray(nib.load(theirs).dataobj) > 0
+        b = np.asanyarray(nib.load(ours / "segmentations" / f"{names[number]}.nii.gz").dataobj) > 0
+        if a.any() or b.any():
+            dice[names[number]] = float(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
+    return dice
+
+
+def compare(backbone: str, scan: Path, out: Path, runs: int, engines: list[str]) -> dict[str, object]:
+    """Both flows in turn, `runs` times."""
+    official, ours = out / f"{backbone}.pth", out / f"{backbone}.safetensors"
+    torch.save(made_up(backbone, scan), official)
+    run(sys.executable, "-m", "voxicon", "weights", "convert", official, "-o", ours)
+    found: dict[str, list[Run]] = {}
+    flow = Path(__file__).with_name("original_flow.py")
+    for _ in range(runs):
+        found.setdefault("original", []).append(
+            run(sys.executable, flow, scan, backbone, official, out / f"{backbone}_original")
+        )
+        for engine in engines:
+            words = ["segment", scan, "-o", out / f"{backbone}_{engine}", "--weights", ours, "--engine", engine]
+            words += ["--cleanup", "original", "--no-preview", "--overwrite", "-q"]
+            found.setdefault(engine, []).append(run(sys.executable, "-m", "voxicon", *words))
+    case = scan.name.removesuffix(".gz").removesuffix(".nii")
+    dice = {e: agreement(out / f"{backbone}_original", out / f"{backbone}_{e}" / case) for e in engines}
+    return {"runs": {name: [asdict(one) for one in several] for name, several in found.items()}, "dice": dice}
+
+
+def table(backbone: str, result: dict[str, object]) -> list[str]:
+    """Markdown rows: medians, and ratios to the original."""
+    runs: dict[str, list[dict[str, float]]] = result["runs"]  # type: ignore[assignment]
+    dice: dict[str, dict[str, float]] = result["dice"]  # type: ignore[assignment]
+    of = {name: {key: median(one[key] for one in several) for key in ("seconds", "cpu_seconds", "peak_gb")}
+          for name, several in runs.items()}  # fmt: skip
+    rows = []
+    for name, mine in of.items():
+        lowest = f"{min(dice[name].values()):.4f}" if name in dice else "–"
+        faster, smaller = (of["original"][key] / mine[key] for key in ("seconds", "peak_gb"))
+        rows.append(
+            f"| {backbone} | {name} | {mine['seconds']:.0f} | {mine['cpu_seconds']:.0f} | {mine['peak_gb']:.1f} "
+            f"| {faster:.1f}× | {smaller:.1f}× | {lowest} |"
+        )
+    return rows
+
+
+def main() -> None:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scan", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--side-mm", type=float, default=200)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--backbones", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    parser.add_argument("--engines", nargs="+", default=["torch", "openvino"])
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    scan = cut(options.scan, options.side_mm, options.out)
+    lines = [
+        "| network | flow | s | CPU s | peak GB | faster | smaller | lowest Dice |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    results = {}
+    for backbone in options.backbones:
+        results[backbone] = compare(backbone, scan, options.out, options.runs, options.engines)
+        (options.out / "flow.json").write_text(json.dumps(results, indent=1), "utf8")
+        lines += table(backbone, results[backbone])
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
