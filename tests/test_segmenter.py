@@ -35,6 +35,22 @@ def test_masks_come_back_on_the_very_grid_of_the_scan(segmenter: Segmenter) -> N
     assert len(str(result.weights["sha256"])) == 64
 
 
+def test_why_another_engine_computed_is_a_warning(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such operation")
+
+    assert segmenter.segment(body((8.0, 8.0, 8.0))).warnings == ()
+    monkeypatch.setenv("VOXICON_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("voxicon.infer.engine._compile", fail)
+    found = load(write_small_weights(tmp_path / "small.safetensors"), device="cpu").segment(body((8.0, 8.0, 8.0)))
+    assert found.settings["engine"] == "torch"
+    (warning,) = found.warnings
+    assert warning.startswith("engine: openvino ")
+    assert warning.endswith("failed (no such operation); torch computes instead")
+
+
 def test_words_choose_classes_in_their_order(segmenter: Segmenter) -> None:
     result = segmenter.segment(body((8.0, 8.0, 8.0)), classes=["Liver", "right kidney", "6"])
     assert result.masks.names == ("liver", "kidney_right")

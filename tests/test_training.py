@@ -89,6 +89,13 @@ def test_lesions_are_known_to_the_sampler(folder: Path) -> None:
     assert built(folder, "a", "b").sampler.lesion_N.tolist() == [False, False, True]
 
 
+def test_the_leak_of_a_recipe_is_that_of_the_network_and_its_file(folder: Path) -> None:
+    trainer = built(folder, "a", network={"leak": 0.2})
+    assert trainer.network.head.leak == trainer.averaged.head.leak == 0.2
+    assert read_metadata(trainer.run()).network.leak == 0.2
+    assert built(folder, "a", run="other").network.head.leak == 0.0
+
+
 def test_patches_come_from_the_datasets_of_the_recipe(folder: Path) -> None:
     write_dataset(folder, "c", ("liver",), n_cases=4)
     sampler = built(folder, "c", "b", optimize={"sampling": {"datasets": "uniform"}}).sampler

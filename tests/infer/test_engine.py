@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +107,32 @@ def test_what_is_kept_is_whole_and_nothing_else_lies_about(kept: Path) -> None:
     assert sorted(path.name for path in home.iterdir()) == ["model.bin", "model.xml", "proof.json"]
 
 
-def test_a_damaged_conversion_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    openvino(tmp_path)
-    (model,) = tmp_path.glob("*/model.xml")
-    model.write_bytes(model.read_bytes()[:100])
-    assert openvino(tmp_path).name.startswith("openvino")
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 64
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("name", ["model.xml", "model.bin", "proof.json"])
+@pytest.mark.parametrize("damage", [flip_a_bit, cut, Path.unlink, lambda path: path.write_text("{}")])
+def test_a_damaged_conversion_is_made_anew(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], Any], name: str
+) -> None:
+    folder = tmp_path / "engines"
+    shutil.copytree(kept, folder)
+    (file,) = folder.glob(f"*/{name}")
+    damage(file)
+    images = torch.rand(1, 1, *WINDOW)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            openvino(folder).encode(images, EVERY_ROW)[0], NETWORK.encode(images)[0], atol=1e-4, rtol=1e-4
+        )
     monkeypatch.setattr(engine_module, "_convert", lambda *_: pytest.fail("converted again"))
-    assert openvino(tmp_path).name.startswith("openvino"), "the new one is kept"
+    assert openvino(folder).name.startswith("openvino"), "the new one is kept"
 
 
 def test_a_folder_that_cannot_be_written_costs_the_conversion_alone(tmp_path: Path) -> None:

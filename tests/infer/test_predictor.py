@@ -14,7 +14,7 @@ from voxicon.core.geometry import Geometry
 from voxicon.errors import CheckpointError, UnknownClass
 from voxicon.infer.predictor import InferenceConfig, Predictor
 from voxicon.infer.windows import blend_weights, padding, starts, tile
-from voxicon.model.head import TextDrivenHead
+from voxicon.model.head import Rows, TextDrivenHead
 from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
 
 SIZES = st.integers(1, 40)
@@ -109,6 +109,21 @@ def test_blending_a_constant_gives_that_constant(shape: tuple[int, int, int], th
     masks = predictor.predict(np.full(shape, 0.5, dtype=np.float32), grid(shape), ("only",)).masks
     assert masks["only"].all() == above
     assert masks["only"].any() == above
+
+
+def test_the_network_is_computed_by_what_was_given_for_it() -> None:
+    network, image, shape = small_network(2), volume_of((20, 16, 16)), (20, 16, 16)
+    asked = []
+
+    def encode(image_B1XYZ: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        asked.append(tuple(image_B1XYZ.shape[2:]))
+        return network.encode(image_B1XYZ, rows)
+
+    config = InferenceConfig(window=(16, 16, 16), overlap=0)
+    given = Predictor(network, config, torch.device("cpu"), encode).predict(image, grid(shape), network.classes)
+    assert asked == [(16, 16, 16)] * 2
+    plain = Predictor(network, config, torch.device("cpu")).predict(image, grid(shape), network.classes)
+    assert (given.masks.words == plain.masks.words).all()
 
 
 @pytest.mark.parametrize("shape", [(40, 36, 52), (20, 48, 33), (16, 16, 16), (50, 10, 12)])

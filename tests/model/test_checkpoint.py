@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -167,6 +168,10 @@ def changed(**values: object) -> str:
         ),
         (changed(network={**CONFIG.to_dict(), "controller": None}), "unknown controller None"),
         (changed(network={**CONFIG.to_dict(), "controller": "per_class"}), r"lack head\.controller\.hidden_bias"),
+        *(
+            (changed(network={**CONFIG.to_dict(), "leak": leak}), "network leak .* is no slope; it is a number from 0")
+            for leak in ("abc", None, -0.1, 1, math.nan, True, [0.1])
+        ),
         (changed(network={**CONFIG.to_dict(), "options": {"depth": 3}}), "cannot build backbone 'compact'"),
         (changed(network={**CONFIG.to_dict(), "embedding_size": -1}), "cannot build backbone 'compact'"),
         (changed(network={**CONFIG.to_dict(), "embedding_size": "12"}), "cannot build backbone 'compact'"),

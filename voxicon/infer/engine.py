@@ -42,9 +42,9 @@ EngineName = Literal["auto", "torch", "openvino"]
 
 MOST_DIFFERENCE = 0.01
 """Largest difference of a probability from that of torch. Own choice: one percentage point, where float32 rounding in
-another order was measured to give a thirtieth of it."""
+another order was measured to give a thirteenth of it (starter weights; ``proof.json`` of what is kept holds it)."""
 
-_MODEL, _PROOF = "model.xml", "proof.json"
+_MODEL, _NUMBERS, _PROOF = "model.xml", "model.bin", "proof.json"
 
 Encode = Callable[[Tensor, Rows], tuple[Tensor, Tensor]]
 """Windows (B, 1, X, Y, Z) and rows of classes to shared maps (B, 8, X, Y, Z) and parameters (B, N, 153)."""
@@ -139,14 +139,20 @@ def _library() -> ModuleType:
 
 
 def _kept(core: openvino.Core, home: Path) -> Encode | None:
-    """What was proven before; None where there is nothing, or nothing sound."""
-    if not (home / _PROOF).is_file():
-        return None
+    """What was proven before, byte for byte; None where there is nothing, or nothing sound."""
     try:
-        return _encoder(_compile(core, core.read_model(home / _MODEL)))
-    except RuntimeError:
-        shutil.rmtree(home, ignore_errors=True)
-        return None
+        proof = json.loads((home / _PROOF).read_text("utf8"))
+        if proof["sha256"] == _hashes(home):
+            return _encoder(_compile(core, core.read_model(home / _MODEL)))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        pass  # nothing is kept, or it is damaged
+    shutil.rmtree(home, ignore_errors=True)
+    return None
+
+
+def _hashes(home: Path) -> dict[str, str]:
+    # A flipped bit among the numbers would be loaded without complaint and give wrong masks.
+    return {name: hashlib.sha256((home / name).read_bytes()).hexdigest() for name in (_MODEL, _NUMBERS)}
 
 
 def _proven(library: ModuleType, core: openvino.Core, network: UniversalNetwork, window: Size, home: Path) -> Encode:
@@ -211,6 +217,7 @@ def _keep(library: ModuleType, model: openvino.Model, home: Path, difference: fl
     with contextlib.suppress(OSError, RuntimeError):
         unfinished.mkdir(parents=True)
         library.save_model(model, unfinished / _MODEL, compress_to_fp16=False)
-        (unfinished / _PROOF).write_text(json.dumps({"most_difference_of_a_probability": difference}), "utf8")
+        proof = {"most_difference_of_a_probability": difference, "sha256": _hashes(unfinished)}
+        (unfinished / _PROOF).write_text(json.dumps(proof), "utf8")
         unfinished.rename(home)
     shutil.rmtree(unfinished, ignore_errors=True)

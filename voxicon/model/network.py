@@ -164,14 +164,16 @@ def build_network(config: NetworkConfig, text_vectors: Tensor | None = None) -> 
         text_vectors: (N, E) for the config's classes; zeros when left out (a checkpoint fills them).
 
     Raises:
-        CheckpointError: Unknown backbone or controller, options it does not have or cannot take, or vectors that do not
-            fit the config.
+        CheckpointError: Unknown backbone or controller, a leak that is no slope, options it does not have or cannot
+            take, or vectors that do not fit the config.
     """
     if config.backbone not in BACKBONES:
         raise CheckpointError(f"unknown backbone {config.backbone!r}; known: {', '.join(BACKBONES)}")
     if config.controller not in get_args(Controller):
         known = ", ".join(get_args(Controller))
         raise CheckpointError(f"unknown controller {config.controller!r}; known: {known}")
+    if isinstance(config.leak, bool) or not isinstance(config.leak, int | float) or not 0 <= config.leak < 1:
+        raise CheckpointError(f"network leak {config.leak!r} is no slope; it is a number from 0 up to, but not, 1")
     shape = (len(config.classes), config.embedding_size)
     n_controllers = len(config.classes) if config.controller == "per_class" else None
     try:

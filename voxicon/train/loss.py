@@ -59,12 +59,10 @@ def partial_label_loss(
     overlap_K = (probability_KV * target_KV).sum(1)
     size_K = target_KV.sum(1)
     dice_K = 2 * overlap_K / (probability_KV.sum(1) + size_K + SMOOTH)
-    absent_loss_K = torch.zeros_like(dice_K)
-    free_K = torch.full_like(size_K, torch.inf)
-    if false_voxels_N is not None:
-        free_K = false_voxels_N.expand_as(known_BN)[known_BN]
-        sure_K = probability_KV.square().sum(1)
-        absent_loss_K = sure_K / (sure_K + free_K)
+    free_N = logits_BNV.new_full(known_BN.shape[1:], torch.inf) if false_voxels_N is None else false_voxels_N
+    free_K = free_N.expand_as(known_BN)[known_BN]
+    sure_K = probability_KV.square().sum(1)
+    absent_loss_K = sure_K / (sure_K + free_K)
     if balanced_N is not None:
         balanced_K = balanced_N.expand_as(known_BN)[known_BN]
         parts = (part[balanced_K] for part in (cross_entropy_KV, probability_KV.detach(), target_KV, free_K))
