@@ -52,7 +52,12 @@ def test_it_answers_as_torch_does(kept: Path, rows: Any, batch: int) -> None:
     [
         ("swin_unetr", {"feature_size": 48}, "shared", 0.0),
         ("unet", {}, "shared", 0.0),
-        ("compact", {"channels": [16, 32, 48], "windows": [[0, 0.4], [0.5, 1]]}, "per_class", 0.1),
+        (
+            "compact",
+            {"channels": [16, 32, 48], "windows": [[0, 0.4], [0.5, 1]], "contrast": {"sides": [[1, 5], [3, 9]]}},
+            "per_class",
+            0.1,
+        ),
     ],
 )
 def test_every_backbone_and_controller_is_proven(

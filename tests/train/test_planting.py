@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from voxicon.train.planting import Planter, PlantingConfig
+from voxicon.train.planting import ROSE, Planter, PlantingConfig
 
 CLASSES = ("liver", "kidney_right", "kidney_left", "liver_tumor", "hepatic_vessel_tumor", "kidney_cyst", "spleen")
 INDEX = {name: i for i, name in enumerate(CLASSES)}
@@ -121,6 +121,45 @@ def test_lesions_that_nobody_can_see_are_not_planted() -> None:
     # Judged in a box around the lesion, here in the whole organ: hence not exactly 1.5.
     assert min(ratios[1.5]) > 1.2
     assert 3 <= len(ratios[1.5]) < len(ratios[0.0])
+
+
+def test_the_smaller_a_lesion_the_clearer_it_must_be() -> None:
+    clear = []
+    for seed in range(40):
+        hu, target = patch("liver")
+        hu[target[0]] += np.random.default_rng(seed).normal(0, 20, int(target[0].sum()))
+        one = planter(kinds=("liver_tumor",), most=1, visible=0.1)
+        one.plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(seed))
+        lesion = target[INDEX["liver_tumor"]]
+        if lesion.any():
+            around = hu[target[INDEX["liver"]] & ~lesion]
+            clear.append(abs(hu[lesion].mean() - around.mean()) / around.std() * np.sqrt(lesion.sum()))
+    # Judged in a box around the lesion, here in the whole organ: hence not exactly 5.
+    assert len(clear) > 5
+    assert min(clear) > ROSE - 1
+
+
+@pytest.mark.parametrize("room", [0.05, 0.2])
+def test_much_of_an_organ_stays_healthy(room: float) -> None:
+    shares, sizes = [], []
+    for seed in range(8):
+        hu, target = patch("liver")
+        found = planter(most=40, room=room).plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(seed))
+        lesion = target[INDEX["liver_tumor"]]
+        shares.append(lesion.sum() / target[INDEX["liver"]].sum())
+        sizes.append(len(found))
+    # A lesion on a grid may be a little larger than the ball it was planned as.
+    assert max(shares) < 1.3 * room
+    assert max(shares) > 0.7 * room, "the room is used"
+    assert max(sizes) > 3
+
+
+def test_a_room_that_is_taken_gets_no_lesion() -> None:
+    hu, target = patch("liver")
+    target[INDEX["liver_tumor"]][2:12] = target[INDEX["liver"]][2:12]
+    before = hu.copy()
+    assert planter(room=0.2).plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(0)) == []
+    np.testing.assert_array_equal(hu, before)
 
 
 def test_lesions_that_were_there_stay_as_they_are() -> None:

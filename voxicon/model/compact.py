@@ -5,19 +5,22 @@ one convolution on the way in and one on the way out; depth is spent where it is
 Convolutions downsample by stride, upsampling is trilinear followed by a convolution.
 
 One gray scale from lung to bone leaves soft organs a few hundredths apart, which a network learns slowly and
-bf16 rounds away. So the image may be read through several fixed windows at once, as a radiologist does.
+bf16 rounds away. So the image may be read through several fixed windows at once, as a radiologist does, and as its
+contrast with the tissue nearby (`voxicon.model.contrast`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from voxicon.model.contrast import LocalContrast
 from voxicon.model.recompute import run_block
 
 _SLOPE = 0.01
@@ -60,9 +63,10 @@ class CompactUNet(nn.Module):
             2 ** (levels - 1) along each axis.
         windows: Parts of the image's range [0, 1], each read as a channel of its own: ``low`` becomes 0 and ``high`` 1,
             values beyond are clipped. None: the image is read as it is.
+        contrast: Arguments of `LocalContrast`, whose channels are read beside the windows; none by default.
 
     Raises:
-        ValueError: A window whose high end does not lie above its low end.
+        ValueError: A window whose high end does not lie above its low end, or what `LocalContrast` cannot take.
 
     Attributes:
         bottleneck_channels: Channels of the deepest map.
@@ -75,12 +79,15 @@ class CompactUNet(nn.Module):
         self,
         channels: tuple[int, ...] = (16, 32, 64, 128, 192),
         windows: tuple[tuple[float, float], ...] = (),
+        contrast: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if any(high <= low for low, high in windows):
             raise ValueError(f"windows are pairs of a low and a higher number, got {windows}")
         self.windows = tuple((float(low), float(high)) for low, high in windows)
-        self.stem = _ConvBlock(max(1, len(windows)), channels[0])
+        self.contrast = LocalContrast(**contrast) if contrast is not None else None
+        n_seen = max(1, len(windows)) + (len(self.contrast.sides) if self.contrast is not None else 0)
+        self.stem = _ConvBlock(n_seen, channels[0])
         levels = list(pairwise(channels))
         self.down = nn.ModuleList(_ResidualBlock(fine, coarse, stride=2) for fine, coarse in levels)
         self.lift = nn.ModuleList(nn.Conv3d(coarse, fine, 1, bias=False) for fine, coarse in reversed(levels))
@@ -93,6 +100,8 @@ class CompactUNet(nn.Module):
     def forward(self, image_B1XYZ: Tensor) -> tuple[Tensor, Tensor]:
         """Deepest map (B, C, x, y, z) and last decoder map (B, C, X, Y, Z)."""
         seen = [((image_B1XYZ - low) / (high - low)).clamp(0, 1) for low, high in self.windows] or [image_B1XYZ]
+        if self.contrast is not None:
+            seen.append(self.contrast(image_B1XYZ))
         skips = [run_block(self.stem, torch.cat(seen, dim=1), recompute=self.recompute)]
         for block in self.down:
             skips.append(run_block(block, skips[-1], recompute=self.recompute))

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from voxicon.core.concepts import Vocabulary
-from voxicon.synthesis.lesions.plant import KINDS, LesionKind, Planted, kind_of, plant
+from voxicon.synthesis.lesions.plant import KINDS, LesionKind, Planted, kind_of, largest_diameter_mm, plant
+
+Mask = NDArray[np.bool_]
+
+ROSE = 5.0
+"""Least contrast times the root of the number of voxels, in standard deviations; with less one does
+not find it reliably. Source: A. Rose, The Sensitivity Performance of the Human Eye on an Absolute Scale, J. Opt. Soc.
+Am. 38, 1948."""
 
 _FEWEST_VOXELS = 60
 """A corner of an organ smaller than this holds no lesion worth planting."""
@@ -25,9 +32,12 @@ class PlantingConfig(BaseModel):
     most: int = Field(4, ge=1)
     """Most lesions in one patch."""
     visible: float = Field(0.0, ge=0)
-    """Least contrast of a lesion with its host, in standard deviations of the host around it; others are not planted.
-    Told to find what nobody can see, a network learns to doubt what it sees. Those at a wall are left to chance: what
-    bowel holds is no measure."""
+    """Least contrast of a lesion with its host, in standard deviations of the host around it; others are not planted,
+    nor are those too small for their contrast (`ROSE`). Told to find what nobody can see, a network learns to doubt
+    what it sees. Those at a wall are left to chance: what bowel holds is no measure. 0 plants whatever was drawn."""
+    room: float = Field(0.25, gt=0, le=1)
+    """Largest share of a host that lesions take together, so that many are small ones: in a liver that is mostly tumor
+    not even a radiologist could say which part is the liver."""
     kinds: tuple[str, ...] = tuple(KINDS)
     """Classes to plant; those that a recipe does not learn are left out."""
 
@@ -111,27 +121,42 @@ class Planter:
             return []
         planted = []
         sides = (spacing_mm, spacing_mm, spacing_mm)
+        lesion_XYZ, there_XYZ = target_NXYZ[self.lesions].any(axis=0), target_NXYZ.any(axis=0)
         # Few kinds in a patch and several of each: metastases come in numbers.
         for _ in range(int(rng.integers(1, self.config.most + 1))):
             kind = kinds[int(rng.integers(len(kinds)))]
             hosts = [name for name in self._hosts(kind) if there_N[self.index[name]]]
-            host = self.index[hosts[int(rng.integers(len(hosts)))]]
+            host_XYZ = target_NXYZ[self.index[hosts[int(rng.integers(len(hosts)))]]]
+            diameter = self._diameter(kind, host_XYZ, lesion_XYZ, spacing_mm, rng)
+            if diameter is None:
+                continue
             # Neither other lesions nor, where it grows out of its host, other organs.
-            taken = target_NXYZ[self.lesions].any(axis=0) | (target_NXYZ.any(axis=0) & ~target_NXYZ[host])
-            found = plant(hu_XYZ, target_NXYZ[host], sides, kind, rng, avoid_XYZ=taken)
-            if found is None or not self._is_visible(found, (target_NXYZ[host] & ~taken)[found.box], kind):
+            taken = lesion_XYZ | (there_XYZ & ~host_XYZ)
+            found = plant(hu_XYZ, host_XYZ, sides, kind, rng, diameter_mm=diameter, avoid_XYZ=taken)
+            if found is None or not self._is_visible(found, (host_XYZ & ~taken)[found.box], kind):
                 continue
             hu_XYZ[found.box] = found.hu
-            for name in (kind.name, *kind.also):
-                if name in self.index:
-                    target_NXYZ[(self.index[name], *found.box)] |= found.mask
-            target_NXYZ[(host, *found.box)] |= found.mask
+            labels = [target_NXYZ[self.index[name]] for name in (kind.name, *kind.also) if name in self.index]
+            for mask in (*labels, host_XYZ, lesion_XYZ, there_XYZ):
+                mask[found.box] |= found.mask
             planted.append(kind.name)
         return planted
 
-    def _is_visible(self, found: Planted, host_XYZ: NDArray[np.bool_], kind: LesionKind) -> bool:
+    def _diameter(
+        self, kind: LesionKind, host_XYZ: Mask, lesion_XYZ: Mask, spacing_mm: float, rng: np.random.Generator
+    ) -> float | None:
+        """Drawn evenly on a log scale from what the kind and the room left in the host allow; None without room."""
+        n_host = int(host_XYZ.sum())
+        n_left = max(0.0, self.config.room * n_host - int((lesion_XYZ & host_XYZ).sum()))
+        low, high = kind.diameter_mm
+        volumes_mm3 = n_host * spacing_mm**3, n_left * spacing_mm**3
+        high = min(high, largest_diameter_mm(kind, volumes_mm3[0]), (volumes_mm3[1] * 6 / np.pi) ** (1 / 3))
+        return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if high >= low else None
+
+    def _is_visible(self, found: Planted, host_XYZ: Mask, kind: LesionKind) -> bool:
         around = found.hu[host_XYZ & ~found.mask]
         if kind.at_wall or around.size < _FEWEST_VOXELS:
             return True
         contrast = abs(found.hu[found.mask].mean() - around.mean())
-        return bool(contrast >= self.config.visible * around.std())
+        rose = ROSE / np.sqrt(found.mask.sum()) if self.config.visible > 0 else 0.0
+        return bool(contrast >= max(self.config.visible, rose) * around.std())
