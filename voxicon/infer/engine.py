@@ -91,7 +91,7 @@ def pick_engine(
     except _NoOpenVino as reason:
         if wanted == "openvino":
             raise ConfigError(f"engine openvino: {reason}; use engine auto or torch") from reason
-        return Engine(plain.name, plain.encode, str(reason) if reason.matters else "")
+        return Engine(plain.name, plain.encode, f"{reason}; torch computes instead" if reason.matters else "")
 
 
 class _NoOpenVino(Exception):
@@ -128,7 +128,7 @@ def _openvino(network: UniversalNetwork, window: Size, device: torch.device, fol
         home = folder / _key(network, window, f"{version} {core.get_property('CPU', 'FULL_DEVICE_NAME')}")
         encode = _kept(core, home) or _proven(library, core, network, window, home)
     except Exception as error:  # whatever another library raises, torch can do it too
-        raise _NoOpenVino(f"{version} failed ({error}); torch computes instead", matters=True) from error
+        raise _NoOpenVino(f"{version} failed ({error})", matters=True) from error
     return Engine(version, encode)
 
 
