@@ -156,7 +156,9 @@ def test_one_that_answers_otherwise_is_not_taken(tmp_path: Path, monkeypatch: py
     assert "probabilities differ from those of torch by up to 0." in found.note
     assert found.note.endswith("torch computes instead")
     assert not list(tmp_path.iterdir()), "what failed is not kept"
-    with pytest.raises(ConfigError, match=r"engine openvino: openvino .* differ .* up to [\d.]+\); use engine auto or torch"):
+    with pytest.raises(
+        ConfigError, match=r"engine openvino: openvino .* differ .* up to [\d.]+\); use engine auto or torch"
+    ):
         openvino(tmp_path)
 
 

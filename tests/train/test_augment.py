@@ -150,6 +150,26 @@ def test_flattening_takes_away_what_marks_a_phase_within_an_organ() -> None:
     assert not draw_paint(generator(), {2: 150.0}, {2: (0.0, 90.0)}, 3).flatten.any()
 
 
+@pytest.mark.parametrize(
+    ("vessel", "expected"),
+    [
+        # 100 + 40 → 140 + 1.5 (100 - 140) = 80: from brighter than the organ to darker.
+        (140.0, 80.0),
+        # 60 HU of the difference and no more: 200 + 1.5 (-60) = 110; fat stays darker: -100 + 1.5 (60) = -10.
+        (200.0, 110.0),
+        (-100.0, -10.0),
+    ],
+)
+def test_more_than_flat_is_turned_over(vessel: float, expected: float) -> None:
+    structure = torch.full((12, 12, 12), 2, dtype=torch.int16)
+    hu = torch.full((12, 12, 12), 100.0)
+    hu[4:9, 4:9, 4:9] = vessel
+    one = torch.tensor([0.0, 0.0, 1.0])
+    painted = apply_paint(hu, structure, Paint(one * 0, one * 1.5, one * 100.0))
+    assert painted[6, 6, 6] == pytest.approx(expected)
+    assert painted[0, 0, 0] == pytest.approx(100.0)
+
+
 def test_the_same_seed_degrades_the_same_way() -> None:
     hu = torch.randn(10, 11, 12, generator=generator()) * 50
     config = AugmentConfig(thick_slices=1)

@@ -41,8 +41,9 @@ class AugmentConfig(BaseModel):
     """Distance between the control points of the elastic warp."""
     repaint: float = Field(0.7, ge=0, le=1)
     """Share of patches whose structures get new HU."""
-    flatten: float = Field(0.0, ge=0, le=1)
-    """Largest share of a structure's own texture that repainting takes away."""
+    flatten: float = Field(0.0, ge=0, le=2)
+    """Largest share of a structure's own texture that repainting takes away. More than 1 turns it over: vessels that
+    contrast agent had made brighter than the liver become darker, as they are on a plain scan."""
     noise_hu: float = Field(30.0, ge=0)
     blur_voxels: float = Field(0.8, ge=0)
     thick_slices: float = Field(0.25, ge=0, le=1)
@@ -173,13 +174,19 @@ def warp_labels(labels_XYZ: Tensor, warp: Warp) -> Tensor:
     return torch.where(inside, found, torch.zeros_like(found))
 
 
+_TURNED_HU = 60.0
+"""Most of a difference that is turned over. Own choice: what vessels differ by; else an organ's rim, part fat, would
+shine."""
+
+
 @dataclass(frozen=True)
 class Paint:
     """New HU for raw structures: entry *v* of each tensor is for raw value *v*.
 
     Attributes:
         offset_hu: (n_values,) what is added.
-        flatten: (n_values,) share of the difference to the structure's mean that is taken away: 1 leaves one gray.
+        flatten: (n_values,) share of the difference to the structure's mean that is taken away: 1 leaves one gray, more
+            turns bright into dark.
         mean_hu: (n_values,) mean before.
     """
 
@@ -219,7 +226,9 @@ def apply_paint(hu_XYZ: Tensor, structure_XYZ: Tensor, paint: Paint) -> Tensor:
     index = structure_XYZ.to(torch.int64)
     change = paint.offset_hu[index]
     if bool(paint.flatten.any()):
-        change = change + paint.flatten[index] * (paint.mean_hu[index] - hu_XYZ)
+        share, difference = paint.flatten[index], paint.mean_hu[index] - hu_XYZ
+        difference = torch.where(share > 1, difference.clamp(-_TURNED_HU, _TURNED_HU), difference)
+        change = change + share * difference
     solid = hu_XYZ > GAS_HU
     # Gas inside a bowel must not lend its distance from the mean to the wall beside it.
     soft = functional.avg_pool3d(torch.where(solid, change, torch.zeros(()))[None, None], 3, 1, 1)[0, 0]
