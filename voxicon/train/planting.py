@@ -121,7 +121,8 @@ class Planter:
             return []
         planted = []
         sides = (spacing_mm, spacing_mm, spacing_mm)
-        lesion_XYZ, there_XYZ = target_NXYZ[self.lesions].any(axis=0), target_NXYZ.any(axis=0)
+        lesion_XYZ: Mask = np.logical_or.reduce(target_NXYZ[self.lesions])
+        there_XYZ: Mask = np.logical_or.reduce(target_NXYZ)
         # Few kinds in a patch and several of each: metastases come in numbers.
         for _ in range(int(rng.integers(1, self.config.most + 1))):
             kind = kinds[int(rng.integers(len(kinds)))]
