@@ -39,6 +39,35 @@ def test_dice_is_per_volume_not_per_slice() -> None:
 
 
 @settings(max_examples=30)
+@given(st.integers(0, 10_000), st.sampled_from([torch.float32, torch.bfloat16]))
+def test_gradients_are_those_of_the_formula(seed: int, dtype: torch.dtype) -> None:
+    logits, target, known = random_batch(seed, 2, 4)
+    target[0] = False
+    free, balanced = torch.tensor([5.0, math.inf, 5.0, math.inf]), torch.tensor([True, True, False, False])
+    logits = logits.to(dtype)
+    ours = logits.clone().requires_grad_()
+    loss = partial_label_loss(ours, target, known, 3.0, free, balanced)
+    (5 * loss).backward()
+    plain = logits.float().requires_grad_()
+    parts = [
+        loss_module._pair_loss(
+            plain[b, n].flatten(), target[b, n].flatten().float(), float(free[n]), balanced=bool(balanced[n])
+        )
+        for b, n in known.nonzero().tolist()
+    ]
+    if not parts:
+        assert float(loss.detach()) == 0
+        return
+    expected = torch.stack(parts).sum() / 3
+    (5 * expected).backward()
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert ours.grad is not None
+    torch.testing.assert_close(ours.grad.float(), plain.grad, atol=1e-6, rtol=1e-5 if dtype == torch.float32 else 1e-2)
+    with torch.no_grad():
+        assert partial_label_loss(ours, target, known, 3.0, free, balanced) == loss.detach()
+
+
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 5))
 def test_unknown_is_not_negative(seed: int, n_batch: int, n_classes: int) -> None:
     logits, target, known = random_batch(seed, n_batch, n_classes)
@@ -68,8 +97,8 @@ def test_the_loss_never_sees_a_name() -> None:
     # Neither does the module know what could tell it one.
     source = Path(loss_module.__file__).read_text()
     assert [line for line in source.splitlines() if line.startswith(("import", "from"))] == [
-        "from __future__ import annotations", "import torch", "from torch import Tensor",
-        "from torch.nn import functional",
+        "from __future__ import annotations", "from typing import Any", "import torch", "from torch import Tensor",
+        "from torch.autograd.function import once_differentiable", "from torch.nn import functional",
     ]  # fmt: skip
 
 
