@@ -156,8 +156,10 @@ class PatchSampler:
             n_values = max(case.traits.paint_hu) + 1
             paint = draw_paint(generator, case.mean_hu, case.traits.paint_hu, n_values, self.augment.flatten)
             hu = apply_paint(hu, torch.where(structure < n_values, structure, 0), paint)
-        bits = [(words[i // BITS_PER_WORD] >> (i % BITS_PER_WORD)) & 1 for i in range(len(case.known_N))]
-        target = torch.stack(bits).bool()
+        # Class by class to bool: all of them as integers are a hundred megabytes.
+        target = torch.empty((len(case.known_N), *self.size_XYZ), dtype=torch.bool)
+        for i, target_XYZ in enumerate(target):
+            torch.ne(words[i // BITS_PER_WORD] & (1 << i % BITS_PER_WORD), 0, out=target_XYZ)
         if self.planter is not None:
             seed = int(torch.randint(0, 1 << 31, (), generator=generator))
             chance = np.random.default_rng(seed)
