@@ -51,6 +51,20 @@ def test_why_another_engine_computed_is_a_warning(
     assert warning.endswith("failed (no such operation); torch computes instead")
 
 
+def test_less_overlap_computes_fewer_windows(tmp_path: Path) -> None:
+    weights = write_small_weights(tmp_path / "small.safetensors")
+    totals = []
+    for overlap in (None, 0.75, 0.0):
+        found: list[int] = []
+        load(weights, device="cpu", engine="torch", overlap=overlap).segment(
+            body((5.0, 5.0, 7.0)), progress=lambda _, total, found=found: found.append(total)
+        )
+        totals.append(found[-1])
+    assert totals[2] < totals[0] < totals[1]
+    with pytest.raises(ConfigError, match=r"overlap 1 is no share of a window; use 0 up to, but not, 1"):
+        load(weights, device="cpu", overlap=1.0)
+
+
 def test_words_choose_classes_in_their_order(segmenter: Segmenter) -> None:
     result = segmenter.segment(body((8.0, 8.0, 8.0)), classes=["Liver", "right kidney", "6"])
     assert result.masks.names == ("liver", "kidney_right")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,20 +28,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def load(weights: str | Path = "starter", *, device: str = "auto", engine: EngineName = "auto") -> Segmenter:
+def load(
+    weights: str | Path = "starter", *, device: str = "auto", engine: EngineName = "auto", overlap: float | None = None
+) -> Segmenter:
     """A segmenter ready to run.
 
     Args:
         weights: ``starter``, the name of installed weights, or the path of a ``.safetensors`` file.
         device: ``auto`` (CUDA, then Apple MPS, then CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         engine: ``auto`` (OpenVINO on a CPU where it is installed, else torch), ``torch``, ``openvino``.
+        overlap: Share of a window that its neighbor covers too; what the weights say when left out. Less is faster and
+            less exact: docs/results.md has what it costs.
 
     Raises:
         CheckpointError: The weights are missing, damaged or of another kind.
-        ConfigError: The device or the engine does not exist here.
+        ConfigError: The device or the engine does not exist here, or the overlap is not in [0, 1).
     """
     path = resolve(weights)
-    return Segmenter(load_checkpoint(path), pick_device(device), name=path.stem, engine=engine)
+    chosen = pick_device(device)
+    return Segmenter(load_checkpoint(path), chosen, name=path.stem, engine=engine, overlap=overlap)
 
 
 def pick_device(name: str) -> torch.device:
@@ -70,6 +76,7 @@ class Segmenter:
         device: Where to compute.
         name: What the weights are called in results.
         engine: What computes the network, see `voxicon.infer.engine`.
+        overlap: As of `load`.
 
     Attributes:
         vocabulary: The shipped words and those the weights bring along.
@@ -77,12 +84,21 @@ class Segmenter:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, device: torch.device, name: str = "weights", engine: EngineName = "torch"
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device,
+        name: str = "weights",
+        engine: EngineName = "torch",
+        overlap: float | None = None,
     ) -> None:
         self.checkpoint, self.device, self.name = checkpoint, device, name
         metadata = checkpoint.metadata
         self.preparation = PreparationConfig.from_dict(metadata.preparation)
         self.inference = inference_config(metadata.inference)
+        if overlap is not None:
+            if not 0 <= overlap < 1:
+                raise ConfigError(f"overlap {overlap:g} is no share of a window; use 0 up to, but not, 1, such as 0.25")
+            self.inference = replace(self.inference, overlap=overlap)
         self.vocabulary = vocabulary_of(metadata.card, name)
         self.classes = tuple(c for c in self.vocabulary.names if c in metadata.trained)
         if not self.classes:

@@ -149,6 +149,7 @@ def _holds(job: Job, segmenter: Segmenter, wanted: list[str] | None, wishes: Wis
         "weights": (case["weights"]["sha256"], segmenter.checkpoint.sha256),
         "classes": (list(case["volumes_ml"]), list(classes)),
         "cleanup": (case["settings"]["cleanup"], wishes.get("cleanup", "default")),
+        "overlap": (case["settings"]["inference"]["overlap"], segmenter.inference.overlap),
         "probabilities": (bool(lacking and held - set(maps)), False),
     }
     other = [what for what, (there, here) in asked.items() if there != here]

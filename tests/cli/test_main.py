@@ -25,9 +25,8 @@ from voxicon.synthesis.phantom.body import draw_body
 OPTIONS = {
     "segment": {
         "-i", "--input", "-o", "--output", "-c", "--classes", "--probabilities", "--weights", "--device", "--engine",
-        "--cleanup",
-        "--overwrite", "--continue", "--preview", "--no-preview", "--json", "-q", "--quiet", "--debug", "--volume",
-        "--use", "--assume-orientation", "--spacing", "--hu-offset",
+        "--overlap", "--fast", "--cleanup", "--overwrite", "--continue", "--preview", "--no-preview", "--json", "-q",
+        "--quiet", "--debug", "--volume", "--use", "--assume-orientation", "--spacing", "--hu-offset",
     },
     "classes": {"--weights", "--json", "--debug"},
     "train": {
@@ -112,6 +111,30 @@ def test_the_engine_is_the_one_asked_for(run: Run, tmp_path: Path, engine: str, 
     assert f"on cpu ({name}" in done.stderr
     (case,) = (tmp_path / "out").glob("*/case.json")
     assert json.loads(case.read_text())["settings"]["engine"].startswith(name)
+
+
+@pytest.mark.parametrize(("words", "overlap"), [([], 0.5), (["--fast"], 0.25), (["--overlap", "0"], 0)])
+def test_the_overlap_is_the_one_asked_for(run: Run, tmp_path: Path, words: list[str], overlap: float) -> None:
+    scan = str(write_scan(tmp_path / "a.nii.gz"))
+    weights = str(write_small_weights(tmp_path / "w.safetensors", inference={"window": [16, 16, 16], "overlap": 0.5}))
+    common = ("segment", scan, "-o", str(tmp_path / "out"), "--weights", weights, "--engine", "torch", "--no-preview")
+    run(*common, *words)
+    (case,) = (tmp_path / "out").glob("*/case.json")
+    assert json.loads(case.read_text())["settings"]["inference"]["overlap"] == overlap
+    other = run(*common, "--continue", "--overlap", "0.75")
+    assert other.returncode == 1
+    assert "holds a result with other overlap" in other.stderr
+
+
+def test_an_overlap_that_is_none_is_refused(run: Run, tmp_path: Path) -> None:
+    scan = str(write_scan(tmp_path / "a.nii.gz"))
+    weights = str(write_small_weights(tmp_path / "small.safetensors"))
+    common = ("segment", scan, "-o", str(tmp_path / "out"), "--weights", weights)
+    for words in (("1",), ("-0.1",), ("nan",), ("0.5", "--fast")):
+        done = run(*common, "--overlap", *words)
+        assert done.returncode == 2
+        assert ("contradict each other" if "--fast" in words else "is no share of a window") in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_segment_end_to_end(run: Run, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _FILE = "Reading odd files"
 _EVERY = "all"
+_FAST_OVERLAP = 0.25
+"""Nearly half of the windows of the usual 0.5."""
 
 
 def segment(
@@ -34,6 +36,10 @@ def segment(
     engine: Annotated[
         Literal["auto", "torch", "openvino"], typer.Option(help="What computes the network; openvino: CPU, faster.")
     ] = "auto",
+    overlap: Annotated[
+        float | None, typer.Option(help="Share of a window its neighbor covers too; the weights' own if left out.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="The same as --overlap 0.25: less exact.")] = False,
     cleanup: Annotated[
         Literal["default", "original", "none"], typer.Option(help="Rules applied to masks; original: the authors'.")
     ] = "default",
@@ -67,13 +73,16 @@ def segment(
     del debug  # read by the error boundary
     if overwrite and keep:
         raise UsageError("--overwrite and --continue contradict each other; give one of them")
+    if fast and overlap is not None:
+        raise UsageError("--fast and --overlap contradict each other; give one of them")
     inputs = [*(scans or []), *(more or [])]
     if not inputs:
         raise UsageError("no scan given; try: voxicon segment ct.nii.gz -o out")
     options = _read_options(volume, use, assume_orientation, spacing, hu_offset)
     failed = _run(
         inputs, out, _words(classes) if classes else None, _words(probabilities),
-        weights=weights, device=device, engine=engine, cleanup=cleanup, options=options, preview=preview,
+        weights=weights, device=device, engine=engine, overlap=_FAST_OVERLAP if fast else overlap, cleanup=cleanup,
+        options=options, preview=preview,
         if_exists="overwrite" if overwrite else "continue" if keep else "refuse", quiet=quiet, as_json=as_json,
     )  # fmt: skip
     if failed:
@@ -89,6 +98,7 @@ def _run(
     weights: str,
     device: str,
     engine: Literal["auto", "torch", "openvino"],
+    overlap: float | None,
     cleanup: Literal["default", "original", "none"],
     options: ReadOptions,
     preview: bool,
@@ -107,7 +117,7 @@ def _run(
 
     from voxicon.segmenter import load
 
-    segmenter = load(weights, device=device, engine=engine)
+    segmenter = load(weights, device=device, engine=engine, overlap=overlap)
     asked, _ = segmenter.with_probabilities(names, named)
     if not quiet:
         typer.echo(
