@@ -51,6 +51,17 @@ def test_why_another_engine_computed_is_a_warning(
     assert warning.endswith("failed (no such operation); torch computes instead")
 
 
+def test_thresholds_of_the_weights_are_used_and_told(tmp_path: Path) -> None:
+    settings = {"window": [16, 16, 16], "overlap": 0.25}
+    plain = load(write_small_weights(tmp_path / "a.safetensors", inference=settings), device="cpu", engine="torch")
+    own = {**settings, "thresholds": {"spleen": 0.9}}
+    strict = load(write_small_weights(tmp_path / "b.safetensors", inference=own), device="cpu", engine="torch")
+    before, after = (one.segment(body((8.0, 8.0, 8.0)), cleanup="none") for one in (plain, strict))
+    assert after.masks.count("spleen") < before.masks.count("spleen")
+    assert after.masks.count("liver") == before.masks.count("liver")
+    assert after.settings["inference"]["thresholds"] == {"spleen": 0.9}  # type: ignore[index]
+
+
 def test_less_overlap_computes_fewer_windows(tmp_path: Path) -> None:
     weights = write_small_weights(tmp_path / "small.safetensors")
     totals = []
@@ -183,7 +194,8 @@ def test_weights_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     strange = write_small_weights(tmp_path / "a.safetensors", classes=("class_01", "class_02"))
     with pytest.raises(CheckpointError, match="none of the classes"):
         load(strange, device="cpu")
-    for settings in ({}, {"window": [16, 16]}, {"window": [16] * 3, "x": 1}):
+    thresholds = [{"thresholds": odd} for odd in ({"liver": 1.0}, {"liver": "high"}, None, 0.8)]
+    for settings in ({}, {"window": [16, 16]}, *({"window": [16] * 3, **odd} for odd in ({"x": 1}, *thresholds))):
         broken = write_small_weights(tmp_path / "b.safetensors", inference=settings)
         with pytest.raises(CheckpointError, match="inference settings"):
             load(broken, device="cpu")

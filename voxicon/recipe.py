@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -62,6 +62,8 @@ class InferenceSection(_Section):
     window: tuple[int, int, int]
     overlap: float = Field(0.5, ge=0, lt=1)
     threshold: float = Field(0.5, gt=0, lt=1)
+    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    """By class, where it is not `threshold`."""
     padding: Literal["air", "edge"] = "air"
 
 

@@ -209,6 +209,7 @@ class Segmenter:
                 "window": list(self.inference.window),
                 "overlap": self.inference.overlap,
                 "threshold": self.inference.threshold,
+                "thresholds": dict(self.inference.thresholds),
                 "padding": self.inference.padding,
             },
             "cleanup": cleanup,
@@ -243,7 +244,7 @@ def inference_config(values: Mapping[str, object]) -> InferenceConfig:
         fields = dict(values)
         x, y, z = (int(n) for n in fields.pop("window"))  # type: ignore[attr-defined]
         return InferenceConfig(window=(x, y, z), **fields)  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"inference settings of the checkpoint are damaged: {error}") from error
 
 

@@ -86,6 +86,7 @@ def build_trainer(
     if plan.start is not None:
         _start_from(plan.start, network, shape)
     _refuse_sizes(recipe, network.size_multiple)
+    _refuse_thresholds(recipe, plan.classes)
     cache = cache if cache is not None else folder / "prepared"
     for needed in (folder, cache):
         _make_folder(needed)
@@ -152,6 +153,15 @@ def _refuse_sizes(recipe: Recipe, multiple: int) -> None:
                 f"recipe {recipe.name}: {field} is {list(size)}; the backbone {recipe.network.backbone} needs "
                 f"multiples of {multiple}"
             )
+
+
+def _refuse_thresholds(recipe: Recipe, classes: Sequence[str]) -> None:
+    strays = [name for name in recipe.inference.thresholds if name not in classes]
+    if strays:
+        raise ConfigError(
+            f"recipe {recipe.name}: inference.thresholds names {', '.join(strays)}, which it does not learn; "
+            "take them out, or add them to classes"
+        )
 
 
 def _make_folder(folder: Path) -> None:

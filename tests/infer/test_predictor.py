@@ -267,6 +267,20 @@ def test_probabilities_cut_at_the_threshold_are_the_masks(threshold: float) -> N
             assert ((levels > 127.5) != mask).sum() <= 1
 
 
+def test_a_class_may_have_a_threshold_of_its_own() -> None:
+    network, image = small_network(6), volume_of((30, 20, 12))
+    own = {"class_1": 0.8, "class_5": 0.2}
+    found = predictor_of(network, thresholds=own).predict(image, grid(image.shape), network.classes).masks
+    for threshold in (0.5, 0.8, 0.2):
+        plain = predictor_of(network, threshold=threshold).predict(image, grid(image.shape), network.classes).masks
+        for name in network.classes:
+            if own.get(name, 0.5) == threshold:
+                assert (found[name] == plain[name]).all()
+    # Asked for alone, a class keeps its threshold.
+    alone = predictor_of(network, thresholds=own).predict(image, grid(image.shape), ("class_5",)).masks
+    assert (alone["class_5"] == found["class_5"]).mean() > 0.999
+
+
 def test_masks_do_not_depend_on_probabilities_and_none_are_kept_unasked() -> None:
     network, image = small_network(9), volume_of((30, 26, 28))
     predictor = predictor_of(network)

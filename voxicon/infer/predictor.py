@@ -12,8 +12,8 @@ The head depends on each window's own features, so blending happens after it, cl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -51,6 +51,9 @@ class InferenceConfig:
     window: Size
     overlap: float = 0.5
     threshold: float = 0.5
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """By class, where it is not `threshold`: a class that was trained to be as likely where it is as where it is
+    mistaken for something needs more than one half to be reported."""
     padding: Literal["air", "edge"] = "air"
     """What lies beyond a scan smaller than a window: ``air``, as the original has it, or its outermost voxels
     again (``edge``), which is nearer to the truth for a slab of a few slices."""
@@ -58,9 +61,14 @@ class InferenceConfig:
     """Windows computed together."""
 
     def __post_init__(self) -> None:
-        sound = min(self.window) >= 1 and 0 <= self.overlap < 1 and 0 < self.threshold < 1 and self.batch >= 1
+        cuts = [self.threshold, *self.thresholds.values()]
+        sound = min(self.window) >= 1 and 0 <= self.overlap < 1 and all(0 < t < 1 for t in cuts) and self.batch >= 1
         if not sound or self.padding not in _PAD_MODE:
             raise CheckpointError(f"inference settings make no sense: {self}")
+
+    def threshold_of(self, name: str) -> float:
+        """The probability above which a voxel is of a class."""
+        return self.thresholds.get(name, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -193,7 +201,6 @@ class Predictor:
         total = torch.zeros(shape, device=self.device)
         for inner, outer in pieces:
             total[outer] += self._weights[inner]
-        bar = math.log(self.config.threshold / (1 - self.config.threshold)) * total
         names = answer.masks.names
         at, of = _unpadded(begin, shape, pads, answer.masks.geometry.shape)
         for first in range(0, len(names), CLASS_CHUNK):
@@ -203,9 +210,11 @@ class Predictor:
                 part = encoded.map_8XYZ[(slice(None), *inner)][None]
                 logits = self.network.head.decode(part, encoded.parameters_NP[None, chunk])[0]
                 blended[(slice(None), *outer)] += logits.float() * self._weights[inner]
-            # Comparing weighted sums spares the division by the weights.
-            _set_bits((blended > bar).cpu().numpy()[(slice(None), *of)], chunk, at, answer.masks)
             for offset, name in enumerate(names[chunk]):
+                threshold = self.config.threshold_of(name)
+                # Comparing weighted sums spares the division by the weights.
+                found = blended[offset] > math.log(threshold / (1 - threshold)) * total
+                _set_bit(found.cpu().numpy()[of], first + offset, at, answer.masks)
                 if name in answer.probabilities:
                     answer.probabilities[name][at] = _levels(blended[offset], total)[of]
 
@@ -232,12 +241,11 @@ def _unpadded(begin: list[int], shape: list[int], pads: tuple[tuple[int, int], .
     return (into[0], into[1], into[2]), (of[0], of[1], of[2])
 
 
-def _set_bits(found: NDArray[np.bool_], chunk: slice, at: _Box, masks: MaskSet) -> None:
-    """Set the bits of some classes in a box."""
-    for offset, index in enumerate(range(chunk.start, chunk.stop)):
-        word, bit = divmod(index, BITS_PER_WORD)
-        target = masks.words[word][at]
-        np.bitwise_or(target, np.uint32(1 << bit), out=target, where=found[offset])
+def _set_bit(found: NDArray[np.bool_], index: int, at: _Box, masks: MaskSet) -> None:
+    """Set the bit of a class in a box."""
+    word, bit = divmod(index, BITS_PER_WORD)
+    target = masks.words[word][at]
+    np.bitwise_or(target, np.uint32(1 << bit), out=target, where=found)
 
 
 def _levels(blended: Tensor, total: Tensor) -> NDArray[np.uint8]:
