@@ -107,6 +107,29 @@ def test_what_was_proven_is_not_converted_again(kept: Path, monkeypatch: pytest.
         pick_engine("openvino", NETWORK, (16, 16, 16), CPU, kept)
 
 
+@pytest.mark.parametrize(
+    ("option", "one", "other"),
+    [
+        ("windows", [[0, 0.5]], [[0.5, 1]]),
+        ("contrast", {"sides": [[1, 5]]}, {"sides": [[1, 9]]}),
+    ],
+)
+def test_what_no_tensor_shows_makes_another_conversion(tmp_path: Path, option: str, one: Any, other: Any) -> None:
+    networks = []
+    for value in (one, other):
+        torch.manual_seed(0)
+        config = NetworkConfig(
+            backbone="compact", classes=("a",), embedding_size=4, options={"channels": [16, 16], option: value}
+        )
+        networks.append(build_network(config, torch.zeros(1, 4)).eval())
+    image = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for network in networks:
+            found = pick_engine("openvino", network, (16, 16, 16), CPU, tmp_path).encode(image, EVERY_ROW)
+            torch.testing.assert_close(found[0], network.encode(image)[0], atol=1e-4, rtol=1e-4)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_what_is_kept_is_whole_and_nothing_else_lies_about(kept: Path) -> None:
     (home,) = kept.iterdir()
     assert sorted(path.name for path in home.iterdir()) == ["model.bin", "model.xml", "proof.json"]

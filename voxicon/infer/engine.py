@@ -167,8 +167,9 @@ def _proven(library: ModuleType, core: openvino.Core, network: UniversalNetwork,
 
 
 def _key(network: UniversalNetwork, window: Size, where: str) -> str:
-    """A name that changes with every number of the network, the window, the version and the processor."""
-    digest = hashlib.sha256(f"{window} {network.head.leak} {where}".encode())
+    """A name that changes with every number and setting of the network, the window, the version and the processor."""
+    settings = network.config.to_dict() if network.config else {"leak": network.head.leak}
+    digest = hashlib.sha256(f"{window} {json.dumps(settings, sort_keys=True)} {where}".encode())
     for name, tensor in network.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

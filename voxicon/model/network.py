@@ -71,6 +71,8 @@ class UniversalNetwork(nn.Module):
     """
 
     text_vectors: Tensor
+    config: NetworkConfig | None = None
+    """What it was built from, options that no tensor shows included; None for one that was put together by hand."""
 
     def __init__(
         self, backbone: nn.Module, head: TextDrivenHead, text_vectors: Tensor, classes: tuple[str, ...]
@@ -190,4 +192,6 @@ def build_network(config: NetworkConfig, text_vectors: Tensor | None = None) -> 
         ) from error
     if tuple(vectors.shape) != shape:
         raise CheckpointError(f"text vectors have shape {tuple(vectors.shape)}, the configuration says {shape}")
-    return UniversalNetwork(backbone, head, vectors, config.classes)
+    network = UniversalNetwork(backbone, head, vectors, config.classes)
+    network.config = config
+    return network
