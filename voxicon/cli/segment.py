@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from voxicon.workflow import Outcome
 
 _FILE = "Reading odd files"
+_Volume = Annotated[int | None, typer.Option(help="Which volume of a 4D file, from 0.", rich_help_panel=_FILE)]
+_Use = Annotated[str | None, typer.Option(help="'sform' or 'qform' where they disagree.", rich_help_panel=_FILE)]
+_Orientation = Annotated[
+    str | None, typer.Option(help="Such as RAS, where the file places nothing.", rich_help_panel=_FILE)
+]
+_Spacing = Annotated[
+    str | None, typer.Option(help="Voxel size 'x,y,z' in mm, where the file's is wrong.", rich_help_panel=_FILE)
+]
+_Offset = Annotated[float | None, typer.Option(help="Added to every value, such as -1024.", rich_help_panel=_FILE)]
+
 _EVERY = "all"
 _FAST_OVERLAP = 0.25
 """Nearly half of the windows of the usual 0.5."""
@@ -49,21 +59,11 @@ def segment(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per scan on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    volume: Annotated[
-        int | None, typer.Option(help="Which volume of a 4D file, from 0.", rich_help_panel=_FILE)
-    ] = None,
-    use: Annotated[
-        str | None, typer.Option(help="'sform' or 'qform' where they disagree.", rich_help_panel=_FILE)
-    ] = None,
-    assume_orientation: Annotated[
-        str | None, typer.Option(help="Such as RAS, where the file places nothing.", rich_help_panel=_FILE)
-    ] = None,
-    spacing: Annotated[
-        str | None, typer.Option(help="Voxel size 'x,y,z' in mm, where the file's is wrong.", rich_help_panel=_FILE)
-    ] = None,
-    hu_offset: Annotated[
-        float | None, typer.Option(help="Added to every value, such as -1024.", rich_help_panel=_FILE)
-    ] = None,
+    volume: _Volume = None,
+    use: _Use = None,
+    assume_orientation: _Orientation = None,
+    spacing: _Spacing = None,
+    hu_offset: _Offset = None,
 ) -> None:
     """Find organs and tumors in CT scans.
 
