@@ -1,9 +1,9 @@
 """Local contrast: how much brighter or darker a voxel is than the soft tissue around it.
 
 A lesion is seen against its organ, whose own brightness changes from scan to scan with contrast agent, phase and fat. A
-small network has to find that difference out by itself, in noise, before it can learn anything of lesions; given it,
-the same network learns them in a tenth of the steps. Fat, air, bone and bright vessels do not count as surroundings, so
-that an organ's edge is no lesion.
+small network has to find that difference out by itself, in noise, before it can learn anything of lesions; what giving
+it changes is in docs/results.md. Fat, air, bone and bright vessels do not count as surroundings, so that the edge of an
+organ is no lesion.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _box_mean(values_BCXYZ: Tensor, side: int) -> Tensor:
     """Mean over a cube around each voxel; beyond the border everything is zero."""
     half = side // 2
     for axis in (2, 3, 4):
-        # Differences of running sums cost the same for every side; a pooling of this size takes four times as long.
+        # Differences of running sums cost the same for every side; a pooling over 17 voxels takes four times as long.
         lines = functional.pad(values_BCXYZ.movedim(axis, -1), (half + 1, half)).cumsum(-1)
         values_BCXYZ = (lines[..., side:] - lines[..., :-side]).movedim(-1, axis) / side
     return values_BCXYZ

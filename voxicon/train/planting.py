@@ -9,14 +9,22 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from voxicon.core.concepts import Vocabulary
-from voxicon.synthesis.lesions.plant import KINDS, LesionKind, Planted, kind_of, largest_diameter_mm, plant
+from voxicon.synthesis.lesions.plant import (
+    KINDS,
+    LesionKind,
+    Planted,
+    ball_diameter_mm,
+    draw_diameter,
+    kind_of,
+    plant,
+)
 
 Mask = NDArray[np.bool_]
 
 ROSE = 5.0
-"""Least contrast times the root of the number of voxels, in standard deviations; with less one does
-not find it reliably. Source: A. Rose, The Sensitivity Performance of the Human Eye on an Absolute Scale, J. Opt. Soc.
-Am. 38, 1948."""
+"""Least contrast times the root of the number of voxels, in standard deviations; what has less is not
+found reliably. Source: A. Rose, The Sensitivity Performance of the Human Eye on an Absolute Scale, J. Opt. Soc. Am. 38,
+1948."""
 
 _FEWEST_VOXELS = 60
 """A corner of an organ smaller than this holds no lesion worth planting."""
@@ -146,13 +154,13 @@ class Planter:
     def _diameter(
         self, kind: LesionKind, host_XYZ: Mask, lesion_XYZ: Mask, spacing_mm: float, rng: np.random.Generator
     ) -> float | None:
-        """Drawn evenly on a log scale from what the kind and the room left in the host allow; None without room."""
+        """Drawn from what the kind, the host and the room left in it allow; None without room."""
         n_host = int(host_XYZ.sum())
         n_left = max(0.0, self.config.room * n_host - int((lesion_XYZ & host_XYZ).sum()))
-        low, high = kind.diameter_mm
-        volumes_mm3 = n_host * spacing_mm**3, n_left * spacing_mm**3
-        high = min(high, largest_diameter_mm(kind, volumes_mm3[0]), (volumes_mm3[1] * 6 / np.pi) ** (1 / 3))
-        return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if high >= low else None
+        host_mm3, room_mm3 = n_host * spacing_mm**3, n_left * spacing_mm**3
+        if ball_diameter_mm(room_mm3) < kind.diameter_mm[0]:
+            return None
+        return draw_diameter(kind, host_mm3, rng, room_mm3=room_mm3)
 
     def _is_visible(self, found: Planted, host_XYZ: Mask, kind: LesionKind) -> bool:
         around = found.hu[host_XYZ & ~found.mask]

@@ -11,6 +11,7 @@ texture, blurred edge); here for more organs, with contrast of either sign, rims
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -34,7 +35,9 @@ from voxicon.synthesis.lesions.shape import (
     mask_of,
 )
 
-__all__ = ["KINDS", "LesionKind", "Planted", "kind_of", "largest_diameter_mm", "plant"]
+__all__ = [
+    "KINDS", "LesionKind", "Planted", "ball_diameter_mm", "draw_diameter", "kind_of", "largest_diameter_mm", "plant",
+]  # fmt: skip
 
 _SHARE_INSIDE, _SHARE_OUTWARD = 1 / 3, 2 / 3
 """Largest share of its host that a lesion has the volume of."""
@@ -77,7 +80,19 @@ class Planted:
 def largest_diameter_mm(kind: LesionKind, host_mm3: float) -> float:
     """Diameter of the ball that is as much of a host of that volume as a lesion may be."""
     share = _SHARE_INSIDE if kind.outward is None else _SHARE_OUTWARD
-    return float(2 * (share * host_mm3 * 3 / (4 * np.pi)) ** (1 / 3))
+    return ball_diameter_mm(share * host_mm3)
+
+
+def ball_diameter_mm(mm3: float) -> float:
+    """Diameter of the ball of a volume; 0 for none."""
+    return float((6 * mm3 / np.pi) ** (1 / 3))
+
+
+def draw_diameter(kind: LesionKind, host_mm3: float, rng: np.random.Generator, *, room_mm3: float = math.inf) -> float:
+    """Evenly on a log scale: from the least of its kind to the largest that host and room allow, or that least."""
+    low, high = kind.diameter_mm
+    most = max(low, min(high, largest_diameter_mm(kind, host_mm3), ball_diameter_mm(room_mm3)))
+    return float(np.exp(rng.uniform(np.log(low), np.log(most))))
 
 
 def plant(  # noqa: PLR0913  what is drawn when left out
@@ -117,7 +132,7 @@ def plant(  # noqa: PLR0913  what is drawn when left out
     if not len(places):
         return None
     voxel_mm3 = float(np.prod(spacing_mm))
-    size = diameter_mm if diameter_mm is not None else _draw_diameter(kind, len(places) * voxel_mm3, rng)
+    size = diameter_mm if diameter_mm is not None else draw_diameter(kind, len(places) * voxel_mm3, rng)
     shape = draw_shape(kind, size / 2, rng)
     center = draw_center(places, hu_XYZ, host_XYZ, avoid_XYZ, spacing_mm, kind, shape, rng)
     push = 0.0 if still_XYZ is None else _draw_push(kind, host_XYZ, still_XYZ, center, spacing_mm, shape, rng)
@@ -157,12 +172,6 @@ def _site(hu: Floats, host: Mask, avoid: Mask | None, box: Box, spacing_mm: Trip
     inside, hosted = np.ascontiguousarray(hu[box], dtype=np.float32), host[box]
     ground = _ground(inside, hosted, kind, spacing_mm)
     return Site(inside, hosted, ground if avoid is None else ground & ~avoid[box], spacing_mm)
-
-
-def _draw_diameter(kind: LesionKind, host_mm3: float, rng: np.random.Generator) -> float:
-    low, high = kind.diameter_mm
-    most = max(low, min(high, largest_diameter_mm(kind, host_mm3)))
-    return float(np.exp(rng.uniform(np.log(low), np.log(most))))
 
 
 def _draw_push(
