@@ -51,6 +51,27 @@ def test_weights_of_another_network_or_other_words_are_no_start(
         built(folder, "a", "b", run="second", start="nothing.safetensors")
 
 
+def test_inputs_that_the_earlier_network_had_not_start_at_zero(folder: Path) -> None:
+    first = load_checkpoint(built(folder, "a", "b").run()).network
+    contrast = {"sides": [[1, 3], [1, 5]], "tissue": [0.4, 0.7], "full": 0.05}
+    changes = {"network": {"options": {**(first.config.options if first.config else {}), "contrast": contrast}}}
+    second = built(folder, "a", "b", run="second", start="run/weights.safetensors", **changes).network
+    image = torch.rand(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(second(image), first(image), atol=1e-2, rtol=1e-2)
+    weight = second.state_dict()["backbone.stem.conv.weight"]
+    assert weight.shape[1] == 3
+    assert weight[:, 0].any()
+    assert not weight[:, 1:].any()
+
+
+def test_the_leak_of_the_class_networks_may_differ_from_the_start(folder: Path) -> None:
+    built(folder, "a", "b").run()
+    options = built(folder, "a", "b", run="same").metadata.network.options
+    changes = {"network": {"options": options, "leak": 0.2}}
+    assert built(folder, "a", "b", run="second", start="run/weights.safetensors", **changes).network.head.leak == 0.2
+
+
 # --- planted lesions --------------------------------------------------------------------------------------------
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
@@ -131,9 +132,13 @@ def _planter(plan: Plan) -> Planter | None:
 
 
 def _start_from(path: Path, network: UniversalNetwork, shape: NetworkConfig) -> None:
-    """Numbers of earlier weights into a fresh network of the same shape and words."""
+    """Numbers of earlier weights into a fresh network of the same words and shape.
+
+    Two things may differ: the class networks' leak, which is no tensor, and inputs of local contrast that the earlier
+    network had not. Those start at zero, so that at first it finds what it found.
+    """
     start = load_checkpoint(path)
-    if json.dumps(start.metadata.network.to_dict()) != json.dumps(shape.to_dict()):
+    if _grown(start.metadata.network, shape) != shape:
         raise ConfigError(
             f"{path}: is another network than the recipe's ({start.metadata.network.to_dict()} instead of "
             f"{shape.to_dict()}); start from weights of the same backbone, options and classes"
@@ -143,7 +148,25 @@ def _start_from(path: Path, network: UniversalNetwork, shape: NetworkConfig) -> 
         raise ConfigError(
             f"{path}: its words have other vectors than the recipe's; use the same text encoder and template"
         )
-    network.load_state_dict({**start.network.state_dict(), "text_vectors": network.text_vectors})
+    earlier = {**start.network.state_dict(), "text_vectors": network.text_vectors}
+    network.load_state_dict({name: _filled_up(earlier[name], own) for name, own in network.state_dict().items()})
+
+
+def _grown(earlier: NetworkConfig, shape: NetworkConfig) -> NetworkConfig:
+    """The earlier network with all that the new one may have added."""
+    options = dict(earlier.options)
+    if "contrast" not in options and "contrast" in shape.options:
+        options["contrast"] = shape.options["contrast"]
+    return replace(earlier, options=options, leak=shape.leak)
+
+
+def _filled_up(earlier: Tensor, own: Tensor) -> Tensor:
+    """Earlier weights (C_out, C_in, ...) with zeros for the inputs that only the new network reads."""
+    if earlier.shape == own.shape:
+        return earlier
+    filled = torch.zeros_like(own)
+    filled[:, : earlier.shape[1]] = earlier
+    return filled
 
 
 def _refuse_sizes(recipe: Recipe, multiple: int) -> None:
