@@ -54,12 +54,13 @@ def test_why_another_engine_computed_is_a_warning(
 def test_thresholds_of_the_weights_are_used_and_told(tmp_path: Path) -> None:
     settings = {"window": [16, 16, 16], "overlap": 0.25}
     plain = load(write_small_weights(tmp_path / "a.safetensors", inference=settings), device="cpu", engine="torch")
-    own = {**settings, "thresholds": {"spleen": 0.9}}
+    own = {**settings, "thresholds": {"spleen": 0.9}, "smoothing_mm": {"spleen": 8.0}}
     strict = load(write_small_weights(tmp_path / "b.safetensors", inference=own), device="cpu", engine="torch")
     before, after = (one.segment(body((8.0, 8.0, 8.0)), cleanup="none") for one in (plain, strict))
     assert after.masks.count("spleen") < before.masks.count("spleen")
     assert after.masks.count("liver") == before.masks.count("liver")
     assert after.settings["inference"]["thresholds"] == {"spleen": 0.9}  # type: ignore[index]
+    assert after.settings["inference"]["smoothing_mm"] == {"spleen": 8.0}  # type: ignore[index]
 
 
 def test_less_overlap_computes_fewer_windows(tmp_path: Path) -> None:
@@ -194,8 +195,9 @@ def test_weights_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     strange = write_small_weights(tmp_path / "a.safetensors", classes=("class_01", "class_02"))
     with pytest.raises(CheckpointError, match="none of the classes"):
         load(strange, device="cpu")
-    thresholds = [{"thresholds": odd} for odd in ({"liver": 1.0}, {"liver": "high"}, None, 0.8)]
-    for settings in ({}, {"window": [16, 16]}, *({"window": [16] * 3, **odd} for odd in ({"x": 1}, *thresholds))):
+    odds = [{"thresholds": odd} for odd in ({"liver": 1.0}, {"liver": "high"}, None, 0.8)]
+    odds += [{"smoothing_mm": odd} for odd in ({"liver": -1.0}, {"liver": "much"}, None, 3.0)]
+    for settings in ({}, {"window": [16, 16]}, *({"window": [16] * 3, **odd} for odd in ({"x": 1}, *odds))):
         broken = write_small_weights(tmp_path / "b.safetensors", inference=settings)
         with pytest.raises(CheckpointError, match="inference settings"):
             load(broken, device="cpu")

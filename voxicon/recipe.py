@@ -64,6 +64,8 @@ class InferenceSection(_Section):
     threshold: float = Field(0.5, gt=0, lt=1)
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
     """By class, where it is not `threshold`."""
+    smoothing_mm: dict[str, Annotated[float, Field(ge=0, le=20)]] = Field(default_factory=dict)
+    """By class: standard deviation of a Gaussian over its logits."""
     padding: Literal["air", "edge"] = "air"
 
 

@@ -210,6 +210,7 @@ class Segmenter:
                 "overlap": self.inference.overlap,
                 "threshold": self.inference.threshold,
                 "thresholds": dict(self.inference.thresholds),
+                "smoothing_mm": dict(self.inference.smoothing_mm),
                 "padding": self.inference.padding,
             },
             "cleanup": cleanup,

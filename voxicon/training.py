@@ -87,7 +87,7 @@ def build_trainer(
     if plan.start is not None:
         _start_from(plan.start, network, shape)
     _refuse_sizes(recipe, network.size_multiple)
-    _refuse_thresholds(recipe, plan.classes)
+    _refuse_strays(recipe, plan.classes)
     cache = cache if cache is not None else folder / "prepared"
     for needed in (folder, cache):
         _make_folder(needed)
@@ -178,13 +178,14 @@ def _refuse_sizes(recipe: Recipe, multiple: int) -> None:
             )
 
 
-def _refuse_thresholds(recipe: Recipe, classes: Sequence[str]) -> None:
-    strays = [name for name in recipe.inference.thresholds if name not in classes]
-    if strays:
-        raise ConfigError(
-            f"recipe {recipe.name}: inference.thresholds names {', '.join(strays)}, which it does not learn; "
-            "take them out, or add them to classes"
-        )
+def _refuse_strays(recipe: Recipe, classes: Sequence[str]) -> None:
+    for field in ("thresholds", "smoothing_mm"):
+        strays = [name for name in getattr(recipe.inference, field) if name not in classes]
+        if strays:
+            raise ConfigError(
+                f"recipe {recipe.name}: inference.{field} names {', '.join(strays)}, which it does not learn; "
+                "take them out, or add them to classes"
+            )
 
 
 def _make_folder(folder: Path) -> None:

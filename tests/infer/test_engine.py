@@ -135,9 +135,9 @@ def test_what_is_kept_is_whole_and_nothing_else_lies_about(kept: Path) -> None:
     assert sorted(path.name for path in home.iterdir()) == ["model.bin", "model.xml", "proof.json"]
 
 
-def flip_a_bit(path: Path) -> None:
+def flip_bits(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 64
+    content[3::4] = bytes(byte ^ 128 for byte in content[3::4])  # the signs, where it holds float32
     path.write_bytes(content)
 
 
@@ -146,7 +146,7 @@ def cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.xml", "model.bin", "proof.json"])
-@pytest.mark.parametrize("damage", [flip_a_bit, cut, Path.unlink, lambda path: path.write_text("{}")])
+@pytest.mark.parametrize("damage", [flip_bits, cut, Path.unlink, lambda path: path.write_text("{}")])
 def test_a_damaged_conversion_is_made_anew(
     kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], Any], name: str
 ) -> None:

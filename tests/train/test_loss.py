@@ -192,12 +192,18 @@ def test_balanced_by_hand() -> None:
     logits = torch.tensor([[[0, 0, math.log(3), -math.log(3)]]])
     target, known = torch.tensor([[[1, 0, 0, 0]]]), torch.tensor([[True]])
     missed = math.log(2)
-    mistaken = (math.log(2) / 4 + math.log(4) * 9 / 16 + math.log(4 / 3) / 16) / (14 / 16 + 1)
-    free, balanced = torch.tensor([1.0]), torch.tensor([True])
+    mistaken = (math.log(2) / 4 + math.log(4) * 9 / 16 + math.log(4 / 3) / 16) / (14 / 16 + 3)
+    free, balanced = torch.tensor([3.0]), torch.tensor([True])
     loss = partial_label_loss(logits, target, known, None, free, balanced)
     assert float(loss) == pytest.approx(missed + mistaken + 1 - 2 * 0.5 / (2 + 1 + 1))
-    alone = partial_label_loss(logits[..., 1:], target[..., 1:], known, None, free, balanced)
-    assert float(alone) == pytest.approx(mistaken), "where it is absent only what is mistaken for it costs"
+    leaf = logits[..., 1:].clone().requires_grad_()
+    alone = partial_label_loss(leaf, target[..., 1:], known, None, free, balanced)
+    assert float(alone.detach()) == pytest.approx(mistaken), "where it is absent only what is mistaken for it costs"
+    alone.backward()
+    assert leaf.grad is not None
+    # Cross-entropy's gradient is the probability; the weights are prices, not something to be lowered.
+    by_hand = torch.tensor([1 / 4 * 1 / 2, 9 / 16 * 3 / 4, 1 / 16 * 1 / 4]) / (14 / 16 + 3)
+    torch.testing.assert_close(leaf.grad.flatten(), by_hand)
 
 
 def test_balance_holds_however_small_a_share_of_a_patch_a_class_is() -> None:

@@ -25,6 +25,7 @@ from voxicon.core.geometry import Geometry
 from voxicon.core.masks import BITS_PER_WORD, MaskSet
 from voxicon.errors import CheckpointError, UnknownClass
 from voxicon.infer.engine import Encode
+from voxicon.infer.smoothing import reach_of, smooth
 from voxicon.infer.windows import Size, Tiling, Window, blend_weights, padding, tile
 from voxicon.model.head import Rows
 from voxicon.model.network import UniversalNetwork
@@ -34,6 +35,9 @@ CLASS_CHUNK = 4
 
 LEVELS = 255
 """Steps of a probability map: a uint8 holds a probability to half a step, 0.2 percentage points."""
+
+MOST_SMOOTHING_MM = 20.0
+"""More would wash away whatever a lesion is, and costs as many voxels around every slab."""
 
 Progress = Callable[[int, int], None]
 """Called with windows done and windows in all."""
@@ -54,6 +58,9 @@ class InferenceConfig:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """By class, where it is not `threshold`: a class that was trained to be as likely where it is as where it is
     mistaken for something needs more than one half to be reported."""
+    smoothing_mm: Mapping[str, float] = field(default_factory=dict)
+    """By class: standard deviation of a Gaussian over its logits; none where it is not named. See
+    `voxicon.infer.smoothing`."""
     padding: Literal["air", "edge"] = "air"
     """What lies beyond a scan smaller than a window: ``air``, as the original has it, or its outermost voxels
     again (``edge``), which is nearer to the truth for a slab of a few slices."""
@@ -63,7 +70,8 @@ class InferenceConfig:
     def __post_init__(self) -> None:
         cuts = [self.threshold, *self.thresholds.values()]
         sound = min(self.window) >= 1 and 0 <= self.overlap < 1 and all(0 < t < 1 for t in cuts) and self.batch >= 1
-        if not sound or self.padding not in _PAD_MODE:
+        smooth = all(0 <= sigma <= MOST_SMOOTHING_MM for sigma in self.smoothing_mm.values())
+        if not (sound and smooth) or self.padding not in _PAD_MODE:
             raise CheckpointError(f"inference settings make no sense: {self}")
 
     def threshold_of(self, name: str) -> float:
@@ -207,9 +215,8 @@ class Predictor:
             chunk = slice(first, min(first + CLASS_CHUNK, len(names)))
             blended = torch.zeros((chunk.stop - chunk.start, *shape), device=self.device)
             for encoded, (inner, outer) in zip(kept, pieces, strict=True):
-                part = encoded.map_8XYZ[(slice(None), *inner)][None]
-                logits = self.network.head.decode(part, encoded.parameters_NP[None, chunk])[0]
-                blended[(slice(None), *outer)] += logits.float() * self._weights[inner]
+                logits = self._logits(encoded, inner, chunk, answer.masks)
+                blended[(slice(None), *outer)] += logits * self._weights[inner]
             for offset, name in enumerate(names[chunk]):
                 threshold = self.config.threshold_of(name)
                 # Comparing weighted sums spares the division by the weights.
@@ -217,6 +224,27 @@ class Predictor:
                 _set_bit(found.cpu().numpy()[of], first + offset, at, answer.masks)
                 if name in answer.probabilities:
                     answer.probabilities[name][at] = _levels(blended[offset], total)[of]
+
+    def _logits(self, encoded: _Encoded, inner: _Box, chunk: slice, masks: MaskSet) -> Tensor:
+        """(n, x, y, z) float32 of some classes in a part of a window, smoothed as far as the window has neighbors."""
+        spacing_mm = masks.geometry.spacing_mm
+        sigmas_mm = [self.config.smoothing_mm.get(name, 0.0) for name in masks.names[chunk]]
+        wider, back = _widened(inner, reach_of(max(sigmas_mm), spacing_mm), self.config.window)
+        part = encoded.map_8XYZ[(slice(None), *wider)][None]
+        logits = self.network.head.decode(part, encoded.parameters_NP[None, chunk])[0].float()
+        for each, sigma_mm in zip(logits, sigmas_mm, strict=True):
+            if sigma_mm:
+                each.copy_(smooth(each, sigma_mm, spacing_mm))
+        return logits[(slice(None), *back)]
+
+
+def _widened(inner: _Box, reach: Size, window: Size) -> tuple[_Box, _Box]:
+    """A part of a window with its neighbors, and where the part lies in that."""
+    low = [max(0, cut.start - by) for cut, by in zip(inner, reach, strict=True)]
+    high = [min(n, cut.stop + by) for cut, by, n in zip(inner, reach, window, strict=True)]
+    wider = [slice(a, b) for a, b in zip(low, high, strict=True)]
+    back = [slice(cut.start - a, cut.stop - a) for cut, a in zip(inner, low, strict=True)]
+    return (wider[0], wider[1], wider[2]), (back[0], back[1], back[2])
 
 
 def _overlap(window: Window, begin: list[int], shape: list[int]) -> tuple[_Box, _Box]:
