@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,6 +43,20 @@ def test_matrices_apply_along_their_own_axis() -> None:
         matrices = list(eyes)
         matrices[axis] = np.ones((1, values.shape[axis]), dtype=np.float32)
         assert (apply_matrices(values, tuple(matrices)) == values.sum(axis=axis, keepdims=True)).all()
+
+
+@pytest.mark.parametrize("layout", ["C", "F"])
+def test_slabs_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch, layout: Literal["C", "F"]) -> None:
+    rng = np.random.default_rng(0)
+    values = np.array(rng.normal(size=(20, 30, 25)), order=layout)
+    sizes = zip(values.shape, (7, 9, 11), strict=True)
+    matrices = [interpolation_matrix(n, np.linspace(0, n - 1, k), n / k) for n, k in sizes]
+    whole = apply_matrices(values, tuple(matrices))
+    monkeypatch.setattr("voxicon.prep.resample._SLAB_VOXELS", 3000)
+    np.testing.assert_allclose(apply_matrices(values, tuple(matrices)), whole, atol=1e-5)
+    # Nothing of the last slices is asked for.
+    matrices = [matrix[:1] for matrix in matrices]
+    np.testing.assert_allclose(apply_matrices(values, tuple(matrices)), whole[:1, :1, :1], atol=1e-5)
 
 
 @pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)

@@ -19,7 +19,7 @@ from voxicon.core.orientation import to_ras_order
 Floats = NDArray[np.float32]
 
 _SLAB_VOXELS = 1 << 24
-"""Voxels of the target computed at once on the general route: 64 MB of float32."""
+"""Voxels worked on at once, of the source on the aligned and of the target on the general route: 64 MB of float32."""
 
 
 def interpolation_matrix(n_source: int, positions: NDArray[np.float64], support: float = 1.0) -> Floats:
@@ -42,7 +42,30 @@ def interpolation_matrix(n_source: int, positions: NDArray[np.float64], support:
 
 
 def apply_matrices(values: NDArray[Any], matrices: tuple[Floats, Floats, Floats]) -> Floats:
-    """Multiply a (X, Y, Z) array by one (new, old) matrix per axis; float32 result."""
+    """Multiply a (X, Y, Z) array by one (new, old) matrix per axis; float32 result.
+
+    Slab by slab along the axis whose neighbors lie farthest apart in memory, so that no second whole copy exists.
+    """
+    axis = int(np.argmax(np.abs(values.strides)))
+    n_slices = values.shape[axis]
+    depth = max(1, _SLAB_VOXELS * n_slices // max(1, values.size))
+    if depth >= n_slices:
+        return _product(values, matrices)
+    x, y, z = (len(matrix) for matrix in matrices)
+    result = np.zeros((x, y, z), dtype=np.float32)
+    for first in range(0, n_slices, depth):
+        cut, at, parts = [slice(None)] * 3, [slice(None)] * 3, list(matrices)
+        cut[axis] = slice(first, first + depth)
+        reached = np.flatnonzero(matrices[axis][:, cut[axis]].any(axis=1))
+        if not len(reached):
+            continue
+        at[axis] = slice(int(reached[0]), int(reached[-1]) + 1)
+        parts[axis] = matrices[axis][at[axis], cut[axis]]
+        result[tuple(at)] += _product(values[tuple(cut)], (parts[0], parts[1], parts[2]))
+    return result
+
+
+def _product(values: NDArray[Any], matrices: tuple[Floats, Floats, Floats]) -> Floats:
     along_x, along_y, along_z = matrices
     array = np.ascontiguousarray(values, dtype=np.float32)
     # The axis that shrinks most goes first, so that the later products are small.

@@ -8,7 +8,7 @@ On an identical grid this is the identity. Probabilities are interpolated alike 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,16 @@ LOWEST_LEVEL, HIGHEST_LEVEL = 0.2, 0.6
 """The cut never leaves this range, so that a mask cannot spread into voxels that hardly touch it."""
 
 _SLAB_VOXELS = 1 << 24
-"""Voxels of a probability map restored at once: 64 MB of float32."""
+"""Voxels of the scan's grid restored at once: 64 MB of float32."""
 
 _ANY = np.zeros((1, 1, 1), dtype=np.uint8)
 
 _Box = tuple[slice, slice, slice]
 
-_NOTHING = (np.zeros((0, 0, 0), dtype=np.float32), (slice(0), slice(0), slice(0)))
+_Field = tuple[NDArray[np.float32], _Box]
+"""Interpolated values, and where they lie in the scan."""
+
+_NOTHING = (np.zeros((0, 0, 0), dtype=np.float32), (slice(0, 0), slice(0, 0), slice(0, 0)))
 
 
 def restore_masks(masks: MaskSet, source: Geometry, origin: Source) -> MaskSet:
@@ -55,13 +58,11 @@ def restore_masks(masks: MaskSet, source: Geometry, origin: Source) -> MaskSet:
         rimmed = _rimmed(box, masks.geometry)
         padded = ((masks.words[word][rimmed] >> np.uint32(bit)) & np.uint32(1)).astype(np.float32)
         grid = crop_geometry(masks.geometry, rimmed)
-        field, at = _field(padded, grid, source)
-        if field.size == 0:
-            continue
-        voxels = np.count_nonzero(padded) * grid.voxel_ml / source.voxel_ml
-        inside = field > _level(field, voxels)
-        target = restored.words[word][at]
-        np.bitwise_or(target, np.uint32(1 << bit), out=target, where=inside)
+        fields = _Fields(padded, grid, source)
+        level = _level(fields, np.count_nonzero(padded) * grid.voxel_ml / source.voxel_ml)
+        for field, at in fields:
+            target = restored.words[word][at]
+            np.bitwise_or(target, np.uint32(1 << bit), out=target, where=field > level)
     return restored
 
 
@@ -85,9 +86,8 @@ def restore_probabilities(levels: NDArray[np.uint8], model: Geometry, source: Ge
     x, y, z = (slice(int(e[0]), int(e[-1]) + 1) for e in ends)
     rimmed = _rimmed((x, y, z), model)
     values, grid = levels[rimmed].astype(np.float32), crop_geometry(model, rimmed)
-    for slab in _slabs(source.shape):
-        field, at = _field(values, grid, crop_geometry(source, slab))
-        restored[slab][at] = np.rint(field)
+    for field, at in _Fields(values, grid, source):
+        restored[at] = np.rint(field)
     return restored
 
 
@@ -109,19 +109,49 @@ def _rimmed(box: _Box, grid: Geometry) -> _Box:
     return x, y, z
 
 
-def _slabs(shape: tuple[int, int, int]) -> Iterator[_Box]:
-    depth = max(1, _SLAB_VOXELS // (shape[1] * shape[2]))
-    for first in range(0, shape[0], depth):
-        yield slice(first, min(shape[0], first + depth)), slice(0, shape[1]), slice(0, shape[2])
+class _Fields:
+    """Values of a grid interpolated on the part of a scan that they can reach, slab after slab, as often as asked for.
+
+    What fits into one slab, as most organs do, is computed once and kept.
+    """
+
+    def __init__(self, values: NDArray[np.float32], grid: Geometry, source: Geometry) -> None:
+        self.values, self.grid, self.source = values, grid, source
+        self.slabs = list(_slabs(_reach(grid, source)))
+        self.kept = [self._of(slab) for slab in self.slabs] if len(self.slabs) == 1 else None
+
+    def __iter__(self) -> Iterator[_Field]:
+        return iter(self.kept) if self.kept is not None else map(self._of, self.slabs)
+
+    def _of(self, slab: _Box) -> _Field:
+        interpolate = _aligned_field if self.source.is_aligned else _oblique_field
+        field, at = interpolate(self.values, self.grid, crop_geometry(self.source, slab))
+        x, y, z = (slice(cut.start + part.start, cut.start + part.stop) for cut, part in zip(slab, at, strict=True))
+        return field, (x, y, z)
 
 
-def _field(values: NDArray[np.float32], grid: Geometry, source: Geometry) -> tuple[NDArray[np.float32], _Box]:
-    """Values interpolated on the box of a scan that they can reach, and that box; both empty where there is none."""
-    return (_aligned_field if source.is_aligned else _oblique_field)(values, grid, source)
+def _slabs(box: _Box) -> Iterator[_Box]:
+    """Parts of a box of a scan, along its first axis; none of an empty one."""
+    across, y, z = box
+    area = (y.stop - y.start) * (z.stop - z.start)
+    depth = max(1, _SLAB_VOXELS // max(1, area))
+    for first in range(across.start, across.stop, depth) if area else ():
+        yield slice(first, min(across.stop, first + depth)), y, z
 
 
-def _aligned_field(values: NDArray[np.float32], grid: Geometry, source: Geometry) -> tuple[NDArray[np.float32], _Box]:
-    """`_field` of an aligned scan, in the scan's voxel order."""
+def _reach(grid: Geometry, source: Geometry) -> _Box:
+    """The box of a scan that lies less than half a voxel beyond a grid, a little widened by rounding."""
+    corners = np.array([[-0.5, n - 0.5] for n in grid.shape])
+    points = grid.to_world(np.array(np.meshgrid(*corners, indexing="ij")).reshape(3, -1).T)
+    index = source.to_index(points)
+    low = np.clip(np.floor(index.min(axis=0)).astype(int), 0, source.shape)
+    high = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, 0, source.shape)
+    x, y, z = (slice(int(a), max(int(a), int(b))) for a, b in zip(low, high, strict=True))
+    return x, y, z
+
+
+def _aligned_field(values: NDArray[np.float32], grid: Geometry, source: Geometry) -> _Field:
+    """Values interpolated on the part of an aligned scan that they can reach, in the scan's voxel order."""
     _, ras = to_ras_order(np.broadcast_to(_ANY, source.shape), source)
     matrices, starts, stops = [], [], []
     for axis, positions in enumerate(axis_positions(grid, ras)):
@@ -140,25 +170,26 @@ def _aligned_field(values: NDArray[np.float32], grid: Geometry, source: Geometry
     return from_ras_order(field, source), (at[0], at[1], at[2])
 
 
-def _oblique_field(values: NDArray[np.float32], grid: Geometry, source: Geometry) -> tuple[NDArray[np.float32], _Box]:
-    """`_field` of an oblique or sheared scan, in the scan's voxel order."""
-    corners = np.array([[-0.5, n - 0.5] for n in grid.shape])
-    points = grid.to_world(np.array(np.meshgrid(*corners, indexing="ij")).reshape(3, -1).T)
-    index = source.to_index(points)
-    low = np.clip(np.floor(index.min(axis=0)).astype(int), 0, source.shape)
-    high = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, 0, source.shape)
-    x, y, z = (slice(int(a), max(int(a), int(b))) for a, b in zip(low, high, strict=True))
+def _oblique_field(values: NDArray[np.float32], grid: Geometry, source: Geometry) -> _Field:
+    """The same for an oblique or sheared scan."""
+    x, y, z = box = _reach(grid, source)
     if min(s.stop - s.start for s in (x, y, z)) == 0:
         return _NOTHING
-    return sample_values(values, grid, crop_geometry(source, (x, y, z)), outside=0.0), (x, y, z)
+    return sample_values(values, grid, crop_geometry(source, box), outside=0.0), box
 
 
-def _level(field: NDArray[np.float32], voxels: float) -> float:
-    """The cut of an interpolated mask that leaves about that many voxels."""
-    positive = field[field > 0]
+def _level(fields: Iterable[_Field], voxels: float) -> float:
+    """The cut of an interpolated mask that leaves about that many voxels, as far as it may go."""
+    n_above, between = 0, []
+    for field, _ in fields:
+        n_above += int(np.count_nonzero(field > HIGHEST_LEVEL))
+        between.append(field[(field > LOWEST_LEVEL) & (field <= HIGHEST_LEVEL)])
     keep = round(voxels)
-    if keep <= 0 or keep >= positive.size:
+    candidates = np.concatenate(between) if between else np.zeros(0, dtype=np.float32)
+    if keep <= 0 or keep > n_above + candidates.size:
         return LOWEST_LEVEL
-    level = float(np.partition(positive, positive.size - keep)[positive.size - keep])
+    if keep <= n_above:
+        return HIGHEST_LEVEL
+    place = candidates.size - (keep - n_above)
     # Just below the value found, so that the voxel that holds it stays in.
-    return float(np.clip(level - 1e-6, LOWEST_LEVEL, HIGHEST_LEVEL))
+    return max(LOWEST_LEVEL, float(np.partition(candidates, place)[place]) - 1e-6)
