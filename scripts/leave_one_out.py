@@ -34,7 +34,7 @@ from agreement import Table, agreement, markdown
 HELD_OUT = {"chest_abdomen": ("chest_abdomen",), "abdomen_pelvis": ("abdomen_pelvis",)}
 """CT → what a dataset's folder must not name."""
 
-RECIPES = [Path("recipes/starter_coarse.yaml"), Path("recipes/starter.yaml")]
+RECIPES = [Path(f"recipes/{name}.yaml") for name in ("starter_coarse", "starter_fine", "starter_lesions", "starter")]
 """One after the other, each from the weights of the one before."""
 
 MAIN = ("liver", "spleen", "kidney_right", "kidney_left", "lung_right", "lung_left", "aorta", "stomach")

@@ -37,7 +37,8 @@ def rates_at(study: Study, name: str, threshold: float) -> tuple[float, dict[str
 
 def pooled(thresholds: Sequence[float]) -> float:
     """Mean on the scale of logits."""
-    logit = fmean(math.log(t / (1 - t)) for t in thresholds)
+    # Scores are steps of 1/255: one that rounds to certainty is less than that.
+    logit = fmean(math.log(t / (1 - t)) for t in (min(t, 1 - 1 / 510) for t in thresholds))
     return 1 / (1 + math.exp(-logit))
 
 

@@ -22,6 +22,7 @@ import torch
 from voxicon.core.concepts import Vocabulary
 from voxicon.data.card import load_card
 from voxicon.model.checkpoint import Metadata, load_checkpoint, save_checkpoint
+from voxicon.recipe import load_recipe
 from voxicon.segmenter import load
 from voxicon.weights.store import Record, file_hash, record, resolve
 
@@ -97,7 +98,7 @@ def card_text(metadata: Metadata, size: int) -> str:
     lines += [table_of(card["unseen"]), ""]
     for found in card["planted"]:
         lines += ["## Planted lesions on an unseen CT", "", f"`{found['command']}`", ""]
-        lines += ["Sensitivity by diameter and specificity of the masks as delivered, with 95 % intervals.", ""]
+        lines += ["Sensitivity by diameter and specificity of the masks as cut there, with 95 % intervals.", ""]
         lines += [*planted_markdown(found), "", *(f"- {note}" for note in found["notes"]), ""]
     lines += [
         "## On the CTs they were trained on",
@@ -112,6 +113,7 @@ def main() -> None:
     """Write the weights, their card, and the entry in the list of weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/starter.yaml"), help="Says how to infer.")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--unseen", type=Path, required=True, help="What leave_one_out.py wrote.")
     parser.add_argument("--planted", type=Path, nargs="*", default=[], help="Outputs of voxicon evaluate --planted.")
@@ -137,6 +139,10 @@ def main() -> None:
     }
     fields = dict(checkpoint.metadata.__dict__)
     fields["trained"] = tuple(name for name in checkpoint.metadata.trained if name not in options.leave_out)
+    # Where lesions are cut is chosen when the training is over (operating_points.py), and then written into the recipe.
+    recipe = load_recipe(options.recipe)
+    fields["inference"] = recipe.inference.model_dump(mode="json")
+    extra["recipe"] = {**checkpoint.metadata.card["recipe"], "inference": fields["inference"]}
     fields["card"] = {**checkpoint.metadata.card, **extra}
     metadata = Metadata(**fields)
     path = resolve("starter")

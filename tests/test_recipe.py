@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -170,14 +171,18 @@ def test_the_starter_recipe_made_the_weights_that_ship() -> None:
     assert made == load_recipe(STARTER).model_copy(update={"start": None})
 
 
-def test_the_second_step_of_the_starter_goes_on_where_the_first_stops() -> None:
-    first, second = load_recipe(RECIPES / "starter_coarse.yaml"), load_recipe(RECIPES / "starter.yaml")
-    assert second.start is not None
-    assert second.start.parts[-2:] == (first.name, "weights.safetensors")
-    for part in ("network", "text", "classes", "datasets", "repaint_hu"):
-        assert getattr(first, part) == getattr(second, part)
-    assert (first.preparation["spacing_mm"], second.preparation["spacing_mm"]) == ([4, 4, 4], [3, 3, 3])
-    assert (first.optimize.lesions.share, second.optimize.lesions.share) == (0.5, 0.6)
+def test_every_step_of_the_starter_goes_on_where_the_one_before_stops() -> None:
+    steps = [load_recipe(RECIPES / f"{name}.yaml") for name in ("starter_coarse", "starter_fine", "starter_lesions")]
+    steps.append(load_recipe(STARTER))
+    for before, after in pairwise(steps):
+        assert after.start is not None
+        assert after.start.parts[-2:] == (before.name, "weights.safetensors")
+        for part in ("text", "classes", "datasets", "repaint_hu"):
+            assert getattr(before, part) == getattr(after, part)
+    assert [step.preparation["spacing_mm"] for step in steps] == [[4, 4, 4]] + [[3, 3, 3]] * 3
+    assert [step.optimize.lesions.share for step in steps] == [0.5, 0.6, 0.9, 0.9]
+    assert ["contrast" in step.network.options for step in steps] == [False, False, True, True]
+    assert len({step.optimize.seed for step in steps[1:]}) == 3, "the same seed would show the same patches again"
 
 
 def test_phantom_recipes_are_recipes() -> None:

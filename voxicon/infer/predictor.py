@@ -26,7 +26,7 @@ from voxicon.core.masks import BITS_PER_WORD, MaskSet
 from voxicon.errors import CheckpointError, UnknownClass
 from voxicon.infer.engine import Encode
 from voxicon.infer.smoothing import reach_of, smooth
-from voxicon.infer.windows import Size, Tiling, Window, blend_weights, padding, tile
+from voxicon.infer.windows import Size, Tiling, Window, blend_weights, fitted, padding, tile
 from voxicon.model.head import Rows
 from voxicon.model.network import UniversalNetwork
 
@@ -63,7 +63,7 @@ class InferenceConfig:
     `voxicon.infer.smoothing`."""
     padding: Literal["air", "edge"] = "air"
     """What lies beyond a scan smaller than a window: ``air``, as the original has it, or its outermost voxels
-    again (``edge``), which is nearer to the truth for a slab of a few slices."""
+    again (``edge``), which is nearer to the truth for a slab of a few slices; the window is then fitted to the slab."""
     batch: int = 1
     """Windows computed together."""
 
@@ -128,7 +128,6 @@ class Predictor:
             raise CheckpointError(f"window {config.window} is not a multiple of {multiple} along each axis")
         self.network, self.config, self.device = network, config, device
         self._encode_windows = network.encode if encode is None else encode
-        self._weights = torch.from_numpy(blend_weights(config.window)).to(device)
 
     @torch.inference_mode()
     def predict(
@@ -165,12 +164,13 @@ class Predictor:
         if not classes:
             return answer
         rows = self.network.rows_of(classes)
-        pads = padding(geometry.shape, self.config.window)
+        window = self._window(geometry.shape)
+        pads = padding(geometry.shape, window)
         if any(map(any, pads)):
             image = np.pad(image, pads, mode=_PAD_MODE[self.config.padding])
         padded = torch.from_numpy(image)
         x, y, z = padded.shape
-        tiling = tile((x, y, z), self.config.window, self.config.overlap)
+        tiling = tile((x, y, z), window, self.config.overlap)
         kept: list[_Encoded] = []
         done = 0
         for row, windows in enumerate(tiling.rows):
@@ -184,13 +184,21 @@ class Predictor:
             kept = [e for e in kept if e.window.start[tiling.axis] + e.window.size[tiling.axis] > high]
         return answer
 
+    def _window(self, shape: Size) -> Size:
+        # What pads with air, as the original does, must answer as the original does.
+        if self.config.padding == "air":
+            return self.config.window
+        return fitted(self.config.window, shape, self.network.size_multiple)
+
     def _encode(self, image: Tensor, windows: tuple[Window, ...], rows: Rows) -> list[_Encoded]:
         patches = [(w, image[w.to_slices()]) for w in windows]
         patches = [(w, patch) for w, patch in patches if patch.max() > 0]
         if not patches:
             return []
         stacked = torch.stack([patch for _, patch in patches])[:, None].to(self.device)
-        maps, parameters = self._encode_windows(stacked, rows)
+        # Another engine was made, and proven, for the usual window.
+        usual = windows[0].size == self.config.window
+        maps, parameters = (self._encode_windows if usual else self.network.encode)(stacked, rows)
         return [_Encoded(w, maps[i], parameters[i]) for i, (w, _) in enumerate(patches)]
 
     def _cut(
@@ -206,9 +214,10 @@ class Predictor:
         begin, shape = [0, 0, 0], list(tiling.shape)
         begin[tiling.axis], shape[tiling.axis] = low, high - low
         pieces = [_overlap(e.window, begin, shape) for e in kept]
+        weights = torch.from_numpy(blend_weights(tiling.window)).to(self.device)
         total = torch.zeros(shape, device=self.device)
         for inner, outer in pieces:
-            total[outer] += self._weights[inner]
+            total[outer] += weights[inner]
         names = answer.masks.names
         at, of = _unpadded(begin, shape, pads, answer.masks.geometry.shape)
         for first in range(0, len(names), CLASS_CHUNK):
@@ -216,7 +225,7 @@ class Predictor:
             blended = torch.zeros((chunk.stop - chunk.start, *shape), device=self.device)
             for encoded, (inner, outer) in zip(kept, pieces, strict=True):
                 logits = self._logits(encoded, inner, chunk, answer.masks)
-                blended[(slice(None), *outer)] += logits * self._weights[inner]
+                blended[(slice(None), *outer)] += logits * weights[inner]
             for offset, name in enumerate(names[chunk]):
                 threshold = self.config.threshold_of(name)
                 # Comparing weighted sums spares the division by the weights.
@@ -229,7 +238,7 @@ class Predictor:
         """(n, x, y, z) float32 of some classes in a part of a window, smoothed as far as the window has neighbors."""
         spacing_mm = masks.geometry.spacing_mm
         sigmas_mm = [self.config.smoothing_mm.get(name, 0.0) for name in masks.names[chunk]]
-        wider, back = _widened(inner, reach_of(max(sigmas_mm), spacing_mm), self.config.window)
+        wider, back = _widened(inner, reach_of(max(sigmas_mm), spacing_mm), encoded.window.size)
         part = encoded.map_8XYZ[(slice(None), *wider)][None]
         logits = self.network.head.decode(part, encoded.parameters_NP[None, chunk])[0].float()
         for each, sigma_mm in zip(logits, sigmas_mm, strict=True):

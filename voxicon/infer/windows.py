@@ -72,6 +72,33 @@ def starts(length: int, window: int, overlap: float) -> list[int]:
     return [min(i * step, length - window) for i in range(count)]
 
 
+def fitted(window: Size, shape: Size, multiple: int) -> Size:
+    """A window for a scan thinner than the usual one: less along thin axes, and what that spares along the others.
+
+    A network sees a slab of few slices better through a flat, wide window than through a thick one filled with copies.
+
+    Args:
+        window: The usual one, of multiples of `multiple`.
+        shape: Voxels of the volume.
+        multiple: What each side must be a multiple of.
+
+    Returns:
+        The usual window where no axis is shorter; else one with no more voxels in all, each side at least the lesser of
+        its usual length and two multiples.
+    """
+    whole = [max(2, math.ceil(n / multiple)) * multiple for n in shape]
+    size = [min(usual, cover) for usual, cover in zip(window, whole, strict=True)]
+    if tuple(size) == window:
+        return window
+    most = math.prod(window)
+    while True:
+        voxels = math.prod(size)
+        short = [a for a in range(3) if size[a] < whole[a] and voxels + voxels // size[a] * multiple <= most]
+        if not short:
+            return size[0], size[1], size[2]
+        size[max(short, key=lambda axis: whole[axis] - size[axis])] += multiple
+
+
 def tile(shape: Size, window: Size, overlap: float) -> Tiling:
     """Cover a volume with windows.
 
