@@ -20,6 +20,8 @@ def test_a_slab_by_hand() -> None:
     # Two multiples of 16 are enough for 3 slices; 96 * 80 * 80 voxels allow 144 * 128 * 32 of 130 * 120 * 3.
     assert fitted((96, 80, 80), (130, 120, 3), 16) == (144, 128, 32)
     assert fitted((96, 80, 80), (96, 80, 80), 16) == fitted((96, 80, 80), (500, 90, 81), 16) == (96, 80, 80)
+    # Most goes where most is missing: 128 * 64 * 32 voxels are as many as 64 * 64 * 64.
+    assert fitted((64, 64, 64), (200, 80, 3), 16) == (128, 64, 32)
     # Where the scan is thin everywhere there is nothing to grow into.
     assert fitted((96, 80, 80), (10, 40, 3), 16) == (32, 48, 32)
     assert fitted((16, 16, 16), (3, 300, 300), 16) == (16, 16, 16)
