@@ -37,8 +37,8 @@ def load(
         weights: ``starter``, the name of installed weights, or the path of a ``.safetensors`` file.
         device: ``auto`` (CUDA, then Apple MPS, then CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         engine: ``auto`` (OpenVINO on a CPU where it is installed, else torch), ``torch``, ``openvino``.
-        overlap: Share of a window that its neighbor covers too; what the weights say when left out. Less is faster where
-            a scan takes many windows, and less exact.
+        overlap: Share of a window that its neighbor covers too; what the weights say when left out. Less is faster
+            where a scan takes many windows, and less exact.
 
     Raises:
         CheckpointError: The weights are missing, damaged or of another kind.

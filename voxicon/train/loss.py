@@ -67,8 +67,8 @@ def partial_label_loss(
 class _SumOfPairs(torch.autograd.Function):
     """Sum of `_pair_loss`, pair after pair, each with its gradient at once.
 
-    What one pair needs stays in the processor's cache, which is faster than all pairs together, and no float32 copies of
-    all logits wait for the backward pass.
+    What one pair needs stays in the processor's cache, which is faster than all pairs together, and no float32 copies
+    of all logits wait for the backward pass.
     """
 
     @staticmethod
