@@ -70,8 +70,8 @@ class InferenceConfig:
     def __post_init__(self) -> None:
         cuts = [self.threshold, *self.thresholds.values()]
         sound = min(self.window) >= 1 and 0 <= self.overlap < 1 and all(0 < t < 1 for t in cuts) and self.batch >= 1
-        smooth = all(0 <= sigma <= MOST_SMOOTHING_MM for sigma in self.smoothing_mm.values())
-        if not (sound and smooth) or self.padding not in _PAD_MODE:
+        gentle = all(0 <= sigma <= MOST_SMOOTHING_MM for sigma in self.smoothing_mm.values())
+        if not (sound and gentle) or self.padding not in _PAD_MODE:
             raise CheckpointError(f"inference settings make no sense: {self}")
 
     def threshold_of(self, name: str) -> float:

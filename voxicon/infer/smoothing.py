@@ -1,7 +1,7 @@
 """Logits smoothed before they are cut: a lesion is a blob, a speck of noise or of an organ's edge is not.
 
 The voxels of a lesion agree with one another; a voxel taken for a lesion by chance, or a thin sheet of partial volume,
-stands alone and is lowered by its neighbors. What this changes for the shipped weights is in docs/results.md.
+stands alone and is lowered by its neighbors. What that was worth in trials is in docs/results.md.
 """
 
 from __future__ import annotations
