@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from voxicon.core.ball import ball_diameter_mm, ball_mm3
 from voxicon.core.components import Box, Mask, components, crop, joint_box, put
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.geometry import Geometry
@@ -297,7 +298,7 @@ def _best(
         )  # fmt: skip
         if found is None:
             continue
-        planned_mm3 = math.pi / 6 * found.facts["diameter_mm"] ** 3
+        planned_mm3 = ball_mm3(found.facts["diameter_mm"])
         off_mm3 = abs(float(np.count_nonzero(found.mask)) * body.voxel_mm3 - planned_mm3)
         # Small lesions cannot have their volume more exactly than to a voxel.
         wrong = max(0.0, off_mm3 - body.voxel_mm3) / planned_mm3
@@ -324,7 +325,7 @@ def _facts(found: Planted, number: int, body: _Body, geometry: Geometry) -> dict
         "center_mm": [round(float(c), 2) for c in geometry.to_world(center)],
         "box_voxel": [[side.start, side.stop] for side in tight],
         "volume_ml": round(volume_ml, 6),
-        "equivalent_diameter_mm": round(math.cbrt(6000 * volume_ml / math.pi), 2),
+        "equivalent_diameter_mm": round(ball_diameter_mm(1000 * volume_ml), 2),
         **drawn,
         "touches": _touches(found, tight, body),
     }

@@ -18,7 +18,6 @@ from voxicon.evaluate.lesions import (
     LesionMatch,
     longest_extent_mm,
     match_lesions,
-    sphere_diameter_mm,
     stratum_of,
 )
 
@@ -39,11 +38,6 @@ def along_x(*values: tuple[tuple[int, int], float]) -> np.ndarray:
 
 
 # --- sizes
-
-
-def test_ball_of_a_volume():
-    assert sphere_diameter_mm(pi / 6) == pytest.approx(10.0)  # π/6 · 10³ mm³
-    assert sphere_diameter_mm(0.0) == 0.0
 
 
 def test_size_of_a_bar_on_a_stretched_grid():

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from voxicon.core.ball import ball_mm3
 from voxicon.core.geometry import Geometry
 from voxicon.core.volume import AIR_HU, Source, Volume
 from voxicon.synthesis import trials as trials_module
 from voxicon.synthesis.lesions.kinds import kind_of
-from voxicon.synthesis.trials import APART_MM, LARGEST_SHARE, Trial, Wanted, ball_ml, fill, vary
+from voxicon.synthesis.trials import APART_MM, LARGEST_SHARE, Trial, Wanted, fill, vary
 
 SHAPE = (60, 50, 30)
 SPACING_MM = (2.0, 2.0, 3.0)
@@ -73,7 +74,7 @@ def test_the_same_seed_is_the_same_scan() -> None:
 def test_an_organ_never_becomes_mostly_tumor() -> None:
     small = np.zeros(SHAPE, dtype=bool)
     small[20:32, 20:32, 10:18] = True  # 24 x 24 x 24 mm: 13.8 ml, a third is 4.6 ml, a ball of 20.6 mm
-    assert ball_ml(20.6) == pytest.approx(4.6, abs=0.05)
+    assert ball_mm3(20.6) == pytest.approx(4600, abs=50)
     _, trials = fill(VOLUME, {"liver": small}, [Wanted(TUMOR, 21, 23)], np.random.default_rng(0))
     assert trials == []
     _, trials = fill(VOLUME, {"liver": small}, [Wanted(TUMOR, 12, 18)] * 6, np.random.default_rng(0))

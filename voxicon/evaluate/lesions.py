@@ -24,6 +24,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
+from voxicon.core.ball import ball_diameter_mm
 from voxicon.errors import BadGeometry, ConfigError, InputError
 from voxicon.evaluate.pair import Box, Mask, check_pair, check_spacing, joint_box
 
@@ -159,11 +160,6 @@ def stratum_of(diameter_mm: float) -> str:
     return next(name for name, (low, high) in SIZE_STRATA_MM.items() if low <= diameter_mm < high)
 
 
-def sphere_diameter_mm(volume_ml: float) -> float:
-    """Diameter of the ball with a volume: the cube root of 6 V / π."""
-    return math.cbrt(6 * 1000 * volume_ml / math.pi)
-
-
 def longest_extent_mm(mask: Mask, spacing_mm: Spacing) -> float:
     """Longest straight line between two voxel corners of a mask that is not empty."""
     columns = np.argwhere(mask.any(axis=2))
@@ -219,7 +215,7 @@ def _true_lesions(
         covered = sum(by_prediction.values())
         hit = covered > 0 and covered >= min_fraction * size
         predicted_size = sum(int(found.sizes[prediction]) for prediction in by_prediction)
-        diameter_mm = sphere_diameter_mm(_volume_ml(size, spacing_mm))
+        diameter_mm = ball_diameter_mm(1000 * _volume_ml(size, spacing_mm))
         lesions.append(
             TrueLesion(
                 number=number,
@@ -263,7 +259,7 @@ def _predicted_lesions(
         PredictedLesion(
             number=number,
             volume_ml=(volume_ml := _volume_ml(int(parts.sizes[number]), spacing_mm)),
-            diameter_mm=sphere_diameter_mm(volume_ml),
+            diameter_mm=ball_diameter_mm(1000 * volume_ml),
             score=None if scores is None else scores[number],
             hits=tuple(hits[number]),
             false_positive=not hits[number],

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from voxicon.core.ball import ball_diameter_mm, ball_mm3
 from voxicon.core.components import Box, Mask, joint_box
 from voxicon.core.geometry import Geometry
 from voxicon.core.volume import AIR_HU, Volume
@@ -174,7 +175,7 @@ def _try(ground: _Ground, host: str, organ: _Organ, one: Wanted, rng: np.random.
         seed = int(rng.integers(2**31))
         own = np.random.default_rng(seed)
         planned_mm = float(np.exp(own.uniform(np.log(one.low_mm), np.log(one.high_mm))))
-        if ball_ml(planned_mm) > organ.left_ml:
+        if ball_mm3(planned_mm) > 1000 * organ.left_ml:
             continue
         found = plant(
             ground.hu[organ.box], organ.mask, ground.spacing_mm, one.kind, own,
@@ -183,18 +184,13 @@ def _try(ground: _Ground, host: str, organ: _Organ, one: Wanted, rng: np.random.
         if found is None:
             continue
         volume_ml = _ml(found.mask, ground.spacing_mm)
-        diameter_mm = math.cbrt(6 * 1000 * volume_ml / math.pi)
+        diameter_mm = ball_diameter_mm(1000 * volume_ml)
         box = _placed(found.box, organ.box)
         if one.low_mm <= diameter_mm < one.high_mm:
             ground.put(box, found.hu, found.mask)
             contrast = float(found.facts["contrast_hu"])
             return Trial(one, host, seed, planned_mm, diameter_mm, volume_ml, contrast, box, found.mask)
     return None
-
-
-def ball_ml(diameter_mm: float) -> float:
-    """Volume of a ball."""
-    return math.pi * diameter_mm**3 / 6000
 
 
 def _ml(mask: Mask, spacing_mm: tuple[float, float, float]) -> float:

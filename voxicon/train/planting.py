@@ -8,16 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from voxicon.core.ball import ball_diameter_mm
 from voxicon.core.concepts import Vocabulary
-from voxicon.synthesis.lesions.plant import (
-    KINDS,
-    LesionKind,
-    Planted,
-    ball_diameter_mm,
-    draw_diameter,
-    kind_of,
-    plant,
-)
+from voxicon.synthesis.lesions.plant import KINDS, LesionKind, Planted, draw_diameter, kind_of, plant
 
 Mask = NDArray[np.bool_]
 

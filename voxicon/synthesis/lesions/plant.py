@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from voxicon.core.ball import ball_diameter_mm, ball_mm3
 from voxicon.synthesis.lesions.kinds import KINDS, LesionKind, kind_of
 from voxicon.synthesis.lesions.look import Look, Site, draw_look, level_of_host, paint, pushed
 from voxicon.synthesis.lesions.place import BONE_HU, GAS_HU, ball_in, draw_center
@@ -35,9 +36,7 @@ from voxicon.synthesis.lesions.shape import (
     mask_of,
 )
 
-__all__ = [
-    "KINDS", "LesionKind", "Planted", "ball_diameter_mm", "draw_diameter", "kind_of", "largest_diameter_mm", "plant",
-]  # fmt: skip
+__all__ = ["KINDS", "LesionKind", "Planted", "draw_diameter", "kind_of", "largest_diameter_mm", "plant"]
 
 _SHARE_INSIDE, _SHARE_OUTWARD = 1 / 3, 2 / 3
 """Largest share of its host that a lesion has the volume of."""
@@ -81,11 +80,6 @@ def largest_diameter_mm(kind: LesionKind, host_mm3: float) -> float:
     """Diameter of the ball that is as much of a host of that volume as a lesion may be."""
     share = _SHARE_INSIDE if kind.outward is None else _SHARE_OUTWARD
     return ball_diameter_mm(share * host_mm3)
-
-
-def ball_diameter_mm(mm3: float) -> float:
-    """Diameter of the ball of a volume; 0 for none."""
-    return float((6 * mm3 / np.pi) ** (1 / 3))
 
 
 def draw_diameter(kind: LesionKind, host_mm3: float, rng: np.random.Generator, *, room_mm3: float = math.inf) -> float:
@@ -145,7 +139,7 @@ def plant(  # noqa: PLR0913  what is drawn when left out
         site = replace(site, hu=moved)
     wall = _wall_mm(site.host, spacing_mm, shape.radius_mm, rng) if kind.at_wall else None
     share, depth = fill(shape, box, center, spacing_mm, site.ground, wall, rng)
-    mask = mask_of(share, np.pi / 6 * size**3 / voxel_mm3)
+    mask = mask_of(share, ball_mm3(size) / voxel_mm3)
     if not mask.any():
         return None
     host_hu = level_of_host(site, share, _median(hu_XYZ, host_XYZ, places))
