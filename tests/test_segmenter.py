@@ -14,7 +14,11 @@ import torch
 from tests.phantoms import body
 from tests.test_workflow import write_scan
 from tests.weights_on_disk import CLASSES, write_small_weights
+from voxicon.core.geometry import Geometry
+from voxicon.core.masks import MaskSet
+from voxicon.core.volume import Volume
 from voxicon.errors import CheckpointError, ConfigError, UnknownClass
+from voxicon.infer.engine import Engine
 from voxicon.prep.pipeline import prepare
 from voxicon.segmenter import Segmenter, load, pick_device
 
@@ -49,6 +53,20 @@ def test_why_another_engine_computed_is_a_warning(
     (warning,) = found.warnings
     assert warning.startswith("engine: openvino ")
     assert warning.endswith("failed (no such operation); torch computes instead")
+
+
+def test_a_window_fitted_to_a_thin_scan_is_told_and_is_torchs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxicon.segmenter.pick_engine", lambda _, network, *__: Engine("quick 1", network.encode))
+    settings = {"window": [16, 16, 16], "overlap": 0.25, "padding": "edge"}
+    segmenter = load(write_small_weights(tmp_path / "small.safetensors", inference=settings), device="cpu")
+    volume = body((4.0, 4.0, 7.0))
+    middle = volume.hu.shape[2] // 2
+    slab = Volume(volume.hu[..., middle : middle + 3], Geometry((*volume.hu.shape[:2], 3), volume.geometry.affine))
+    thick, thin = (segmenter.segment(one).settings for one in (volume, slab))
+    assert thick["inference"]["window"] == [16, 16, 16]
+    assert thick["engine"] == "quick 1"
+    assert thin["inference"]["window"] == [30, 24, 4]
+    assert thin["engine"] == "torch"
 
 
 def test_thresholds_of_the_weights_are_used_and_told(tmp_path: Path) -> None:
@@ -98,6 +116,17 @@ def test_cleanup_none_keeps_what_cleanup_removes(segmenter: Segmenter) -> None:
     assert segmenter.segment(volume).notes
     assert raw.masks.count("spleen") >= segmenter.segment(volume).masks.count("spleen")
     assert raw.settings["cleanup"] == "none"
+
+
+def test_original_cleanup_comes_back_the_original_way(segmenter: Segmenter) -> None:
+    volume = body((3.0, 3.0, 3.0))  # two voxels per model voxel of 6 mm
+    masks = segmenter.segment(volume, cleanup="original").masks
+    trace = prepare(volume, segmenter.preparation).trace
+    middles = trace.model.to_world(np.argwhere(np.ones(trace.model.shape, dtype=bool)))
+    at = tuple(volume.geometry.to_index(middles).round().astype(int).T)
+    whole = MaskSet.from_masks({"spleen": masks["spleen"][at].reshape(trace.model.shape)}, trace.model)
+    assert (trace.restore(whole, nearest=True)["spleen"] == masks["spleen"]).all()
+    assert (trace.restore(whole)["spleen"] != masks["spleen"]).any()
 
 
 def test_probabilities_come_for_the_classes_asked_for_and_change_no_mask(segmenter: Segmenter) -> None:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from voxicon.errors import ConfigError
+from voxicon.infer.smoothing import MOST_SMOOTHING_MM
 from voxicon.train import augment
 from voxicon.train.config import OptimizeConfig
 
@@ -64,7 +65,7 @@ class InferenceSection(_Section):
     threshold: float = Field(0.5, gt=0, lt=1)
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
     """By class, where it is not `threshold`."""
-    smoothing_mm: dict[str, Annotated[float, Field(ge=0, le=20)]] = Field(default_factory=dict)
+    smoothing_mm: dict[str, Annotated[float, Field(ge=0, le=MOST_SMOOTHING_MM)]] = Field(default_factory=dict)
     """By class: standard deviation of a Gaussian over its logits."""
     padding: Literal["air", "edge"] = "air"
 

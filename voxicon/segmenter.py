@@ -18,6 +18,7 @@ from voxicon.errors import CheckpointError, ConfigError, UnknownClass, UsageErro
 from voxicon.infer.cleanup import Mode, clean
 from voxicon.infer.engine import EngineName, pick_engine
 from voxicon.infer.predictor import InferenceConfig, Predictor, Progress
+from voxicon.infer.windows import Size
 from voxicon.io.nifti import ReadOptions, read_volume
 from voxicon.model.checkpoint import Checkpoint, load_checkpoint
 from voxicon.prep.pipeline import PreparationConfig, prepare
@@ -153,8 +154,8 @@ class Segmenter:
         Args:
             scan: A NIfTI file of a CT, or a `Volume` in Hounsfield units.
             classes: Names, aliases or ids; everything the weights can find by default.
-            cleanup: ``default`` (each class's rule in the vocabulary), ``original`` (the authors' rules)
-                or ``none``.
+            cleanup: ``default`` (each class's rule in the vocabulary), ``original`` (the authors' rules, and their
+                way back to the scan's grid: the nearest voxel) or ``none``.
             read: What to do about an odd file.
             progress: Called with windows done and windows in all.
             probabilities: Names, aliases or ids of classes whose probabilities are wanted, one byte per voxel
@@ -179,10 +180,11 @@ class Segmenter:
         clock.lap("network")
         cleaned, notes = clean(raw.masks, self.vocabulary, cleanup)
         clock.lap("cleanup")
-        masks = prepared.trace.restore(_select(cleaned, asked))
+        masks = prepared.trace.restore(_select(cleaned, asked), nearest=cleanup == "original")
         levels = prepared.trace.restore_probabilities(raw.probabilities)
         clock.lap("restore")
-        settings, warnings = self._settings(cleanup), (*volume.source.warnings, *self._odd())
+        window = self.predictor.window_for(prepared.image.shape)
+        settings, warnings = self._settings(cleanup, window), (*volume.source.warnings, *self._odd())
         return Result(masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels, self.vocabulary)
 
     def _with_neighbors(self, asked: tuple[str, ...]) -> tuple[str, ...]:
@@ -202,11 +204,11 @@ class Segmenter:
     def _odd(self) -> tuple[str, ...]:
         return (f"engine: {self.engine.note}",) if self.engine.note else ()
 
-    def _settings(self, cleanup: str) -> dict[str, object]:
+    def _settings(self, cleanup: str, window: Size) -> dict[str, object]:
         return {
             "preparation": self.preparation.to_dict(),
             "inference": {
-                "window": list(self.inference.window),
+                "window": list(window),
                 "overlap": self.inference.overlap,
                 "threshold": self.inference.threshold,
                 "thresholds": dict(self.inference.thresholds),
@@ -215,7 +217,8 @@ class Segmenter:
             },
             "cleanup": cleanup,
             "device": str(self.device),
-            "engine": self.engine.name,
+            # What was converted and proven is for the usual window.
+            "engine": self.engine.name if window == self.inference.window else "torch",
         }
 
 

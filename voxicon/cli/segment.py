@@ -27,7 +27,7 @@ _Offset = Annotated[float | None, typer.Option(help="Added to every value, such 
 
 _EVERY = "all"
 _FAST_OVERLAP = 0.25
-"""Nearly half of the windows of the usual 0.5."""
+"""Two thirds as many windows along each axis that holds several, compared with the usual 0.5."""
 
 
 def segment(
@@ -51,7 +51,7 @@ def segment(
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="The same as --overlap 0.25: less exact.")] = False,
     cleanup: Annotated[
-        Literal["default", "original", "none"], typer.Option(help="Rules applied to masks; original: the authors'.")
+        Literal["default", "original", "none"], typer.Option(help="Rules applied to masks; original: as the authors.")
     ] = "default",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
     keep: Annotated[bool, typer.Option("--continue", help="Skip scans whose result is complete.")] = False,

@@ -25,7 +25,7 @@ from voxicon.core.geometry import Geometry
 from voxicon.core.masks import BITS_PER_WORD, MaskSet
 from voxicon.errors import CheckpointError, UnknownClass
 from voxicon.infer.engine import Encode
-from voxicon.infer.smoothing import reach_of, smooth
+from voxicon.infer.smoothing import MOST_SMOOTHING_MM, reach_of, smooth
 from voxicon.infer.windows import Size, Tiling, Window, blend_weights, fitted, padding, tile
 from voxicon.model.head import Rows
 from voxicon.model.network import UniversalNetwork
@@ -35,9 +35,6 @@ CLASS_CHUNK = 4
 
 LEVELS = 255
 """Steps of a probability map: a uint8 holds a probability to half a step, 0.2 percentage points."""
-
-MOST_SMOOTHING_MM = 20.0
-"""More would wash away whatever a lesion is, and costs as many voxels around every slab."""
 
 Progress = Callable[[int, int], None]
 """Called with windows done and windows in all."""
@@ -164,7 +161,7 @@ class Predictor:
         if not classes:
             return answer
         rows = self.network.rows_of(classes)
-        window = self._window(geometry.shape)
+        window = self.window_for(geometry.shape)
         pads = padding(geometry.shape, window)
         if any(map(any, pads)):
             image = np.pad(image, pads, mode=_PAD_MODE[self.config.padding])
@@ -184,7 +181,8 @@ class Predictor:
             kept = [e for e in kept if e.window.start[tiling.axis] + e.window.size[tiling.axis] > high]
         return answer
 
-    def _window(self, shape: Size) -> Size:
+    def window_for(self, shape: Size) -> Size:
+        """The window for a volume of a shape: the usual one, or one fitted to it (`voxicon.infer.windows.fitted`)."""
         # What pads with air, as the original does, must answer as the original does.
         if self.config.padding == "air":
             return self.config.window

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+MOST_SMOOTHING_MM = 20.0
+"""More would wash away whatever a lesion is, and costs as many voxels around every slab."""
+
 _REACH = 2.0
 """Standard deviations after which the kernel ends; 95 % of a Gaussian."""
 

@@ -20,7 +20,7 @@ from voxicon.core.masks import MaskSet
 from voxicon.core.volume import AIR_HU, Source, Volume
 from voxicon.errors import CheckpointError, NotCt
 from voxicon.prep.resample import resample_values
-from voxicon.prep.restore import crop_geometry, restore_masks, restore_probabilities
+from voxicon.prep.restore import crop_geometry, nearest_masks, restore_masks, restore_probabilities
 
 BODY_HU = -300.0
 """Skin and everything inside it that is not gas lies above; clothing and couch foam lie below.
@@ -80,12 +80,13 @@ class Trace:
     model: Geometry
     origin: Source
 
-    def restore(self, masks: MaskSet) -> MaskSet:
+    def restore(self, masks: MaskSet, *, nearest: bool = False) -> MaskSet:
         """Masks on the scan's own grid: the same `Geometry` object, not a look-alike.
 
-        Each class keeps its volume to within a voxel's rounding; see `voxicon.prep.restore`.
+        Each class keeps its volume to within a voxel's rounding; with `nearest` every voxel is copied from the nearest
+        one, as the original system does. See `voxicon.prep.restore`.
         """
-        return restore_masks(masks, self.source, self.origin)
+        return (nearest_masks if nearest else restore_masks)(masks, self.source, self.origin)
 
     def restore_probabilities(self, levels: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
         """Probabilities (255 times, rounded) by class on the scan's own grid, 0 beyond the model grid."""
