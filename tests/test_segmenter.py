@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.phantoms import body
+from tests.phantoms import body, rotation
 from tests.test_workflow import write_scan
 from tests.weights_on_disk import CLASSES, write_small_weights
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
+from voxicon.core.storage import lies_in_file
 from voxicon.core.volume import Volume
 from voxicon.errors import CheckpointError, ConfigError, UnknownClass
 from voxicon.infer.engine import Engine
@@ -241,3 +243,21 @@ def test_devices() -> None:
         pick_device("toaster")
     with pytest.raises(ConfigError, match="not available"):
         pick_device("cuda:99")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot promise room in a file")
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_scan_kept_in_files_gives_the_same_files(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turned: bool
+) -> None:
+    volume = body((4.0, 4.0, 5.0), rotation(10, 2)) if turned else body((4.0, 4.0, 5.0))
+    scan = write_scan(tmp_path / "ct.nii.gz", volume)
+    for name, limit in (("memory", 1 << 40), ("files", 1)):
+        monkeypatch.setattr("voxicon.core.storage._limit_bytes", limit)
+        result = segmenter.segment(scan, probabilities=["liver"])
+        large = (result.volume.hu, result.masks.words, result.probabilities["liver"])
+        assert [lies_in_file(array) for array in large] == [name == "files"] * 3
+        result.save(tmp_path / name)
+    a, b = (json.loads((tmp_path / name / "case.json").read_text())["files"] for name in ("memory", "files"))
+    assert a == b
+    assert len(a) == len(CLASSES) + 4

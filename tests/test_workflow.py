@@ -14,6 +14,7 @@ import pytest
 from tests.phantoms import body
 from tests.weights_on_disk import CLASSES, write_small_weights
 from voxicon import result as result_module
+from voxicon.core.volume import Volume
 from voxicon.errors import OutputError, UsageError
 from voxicon.segmenter import Segmenter, load
 from voxicon.workflow import Outcome, find_jobs, is_complete, run_jobs
@@ -24,8 +25,8 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     return load(write_small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors"), device="cpu")
 
 
-def write_scan(path: Path) -> Path:
-    volume = body((8.0, 8.0, 10.0))
+def write_scan(path: Path, volume: Volume | None = None) -> Path:
+    volume = volume or body((8.0, 8.0, 10.0))
     # Real CT is noisy; the reader refuses files with a handful of values as label maps.
     noise = np.random.default_rng(0).normal(0, 12, volume.hu.shape)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,20 @@ def test_packing_and_unpacking_is_the_identity(n: int, seed: int) -> None:
         assert packed.volume_ml(name) == pytest.approx(mask.sum() * 0.008)
 
 
+@settings(max_examples=25)
+@given(n=st.integers(0, 70), seed=st.integers(0, 99))
+def test_file_order_changes_nothing_but_the_order_in_memory(n: int, seed: int) -> None:
+    packed = MaskSet.from_masks(random_masks(n, seed), GRID)
+    ordered = MaskSet.empty(packed.names, GRID, file_order=True)
+    assert not ordered.words.any()
+    assert all(word.flags.f_contiguous for word in ordered.words)
+    for name in packed:
+        ordered.set(name, packed[name])
+    assert (ordered.words == packed.words).all()
+    assert ordered.bounds() == packed.bounds()
+    assert ordered.volumes_ml() == packed.volumes_ml()
+
+
 def test_word_count_by_hand() -> None:
     assert [word_count(n) for n in (0, 1, 32, 33, 64, 65)] == [0, 1, 1, 2, 2, 3]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.io.nifti_faults import nifti_bytes, phantom, refused, save
+from voxicon.core import storage
 from voxicon.errors import NotCt
 from voxicon.io import hounsfield
 from voxicon.io.nifti import ReadOptions, read_volume
@@ -152,20 +153,13 @@ def test_soft_tissue_crop_with_fat_is_not_warned_about(tmp_path):
     assert read_volume(save(tmp_path, nifti_bytes(values))).source.warnings == ()
 
 
-def test_slabs_cover_every_slice_once(monkeypatch):
-    monkeypatch.setattr(hounsfield, "_SLAB_VOXELS", 20 * 18 * 5)
-    covered = [z for part in hounsfield.slabs(SHAPE) for z in range(part.start, part.stop)]
-    assert covered == list(range(16))
-    assert len(hounsfield.slabs(SHAPE)) == 4
-
-
 def test_slab_by_slab_gives_the_same(tmp_path, monkeypatch):
     hu = phantom().astype(np.float32)
     hu[0] = -3024
     hu[1, 1, ::5] = np.nan
     path = save(tmp_path, nifti_bytes(hu, scl_slope=1, scl_inter=0))
     whole = read_volume(path)
-    monkeypatch.setattr(hounsfield, "_SLAB_VOXELS", 1)
+    monkeypatch.setattr(storage, "_PIECE_VOXELS", 1)
     parts = read_volume(path)
     assert (whole.hu == parts.hu).all()
     assert whole.source.warnings == parts.source.warnings

@@ -146,14 +146,14 @@ def test_equal_input_gives_equal_bytes(tmp_path):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_memory_order_and_slabs_do_not_matter(tmp_path, monkeypatch, order):
     mask = np.array(phantom() > 0, order=order)
-    monkeypatch.setattr("voxicon.io.hounsfield._SLAB_VOXELS", 20 * 18 * 3)
+    monkeypatch.setattr("voxicon.io.nifti._BLOCK_VOXELS", 20 * 18 * 3)
     write_mask(tmp_path / "m.nii.gz", mask, Geometry(mask.shape, LPS_AFFINE))
     assert (np.asanyarray(nib.load(tmp_path / "m.nii.gz").dataobj) == mask).all()
 
 
 @pytest.mark.parametrize("slab_slices", [2, 3, 100])
 def test_a_mask_in_its_box_is_the_mask(tmp_path, monkeypatch, slab_slices):
-    monkeypatch.setattr("voxicon.io.hounsfield._SLAB_VOXELS", 20 * 18 * slab_slices)
+    monkeypatch.setattr("voxicon.io.nifti._BLOCK_VOXELS", 20 * 18 * slab_slices)
     grid = Geometry((20, 18, 16), LPS_AFFINE)
     whole, box = np.zeros(grid.shape, bool), (slice(3, 9), slice(0, 4), slice(5, 12))
     whole[box] = np.random.default_rng(0).random((6, 4, 7)) > 0.5

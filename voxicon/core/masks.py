@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxicon.core.geometry import Geometry
+from voxicon.core.storage import pieces, zeros
 from voxicon.core.volume import Source
 from voxicon.errors import BadGeometry, UnknownClass
 
@@ -49,10 +50,24 @@ class MaskSet(Mapping[str, NDArray[np.bool_]]):
             raise BadGeometry(f"class names repeat: {', '.join(self.names)}; every mask needs its own name")
 
     @classmethod
-    def empty(cls, names: Iterable[str], geometry: Geometry, source: Source | None = None) -> MaskSet:
-        """All classes present as names, no voxel set."""
+    def empty(
+        cls, names: Iterable[str], geometry: Geometry, source: Source | None = None, *, file_order: bool = False
+    ) -> MaskSet:
+        """All classes present as names, no voxel set.
+
+        Args:
+            names: Of the classes.
+            geometry: Their grid.
+            source: The scan they belong to.
+            file_order: Voxels lie in memory as in a file, the first axis running fastest, and from some size on in a
+                temporary file (`voxicon.core.storage`): for masks to be written.
+        """
         names = tuple(names)
-        words = np.zeros((word_count(len(names)), *geometry.shape), dtype=np.uint32)
+        words: NDArray[np.uint32]
+        if file_order:
+            words = np.moveaxis(zeros((*geometry.shape, word_count(len(names))), np.uint32, order="F"), 3, 0)
+        else:
+            words = np.zeros((word_count(len(names)), *geometry.shape), dtype=np.uint32)
         return cls(words, names, geometry, source or Source(name="masks"))
 
     @classmethod
@@ -110,19 +125,21 @@ class MaskSet(Mapping[str, NDArray[np.bool_]]):
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of every class in millilitres, in order: `volume_ml` of all, each counted in its own box alone."""
-        boxes, volumes = self.bounds(), {}
-        for name in self.names:
+        boxes, counts = self.bounds(), dict.fromkeys(self.names, 0)
+        for name, box in boxes.items():
             word, bit = self._locate(name)
-            count = np.count_nonzero(self.words[word][boxes[name]] & bit) if name in boxes else 0
-            volumes[name] = int(count) * self.geometry.voxel_ml
-        return volumes
+            inside = self.words[word][box]
+            counts[name] = sum(int(np.count_nonzero(inside[piece] & bit)) for piece in pieces(inside))
+        return {name: count * self.geometry.voxel_ml for name, count in counts.items()}
 
     def bounds(self) -> dict[str, tuple[slice, slice, slice]]:
         """Smallest box of every class that has a voxel; absent classes are left out."""
         found: dict[str, tuple[slice, slice, slice]] = {}
         for word in range(self.words.shape[0]):
-            planes = self.words[word]
-            folded = [np.bitwise_or.reduce(planes, axis=other) for other in ((1, 2), (0, 2), (0, 1))]
+            folded = [np.zeros(n, dtype=np.uint32) for n in self.geometry.shape]
+            for piece in pieces(self.words[word]):
+                for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
+                    folded[axis][piece[axis]] |= np.bitwise_or.reduce(self.words[word][piece], axis=others)
             for index in range(word * BITS_PER_WORD, min(len(self.names), (word + 1) * BITS_PER_WORD)):
                 bit = np.uint32(1 << (index % BITS_PER_WORD))
                 ends = [np.flatnonzero(axis & bit) for axis in folded]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxicon.core.storage import pieces, release
 from voxicon.core.volume import AIR_HU
 from voxicon.errors import NotCt
 
@@ -30,7 +31,6 @@ STORED_OFFSET_HU = 1024.0
 """Scanners store HU + 1024 as unsigned numbers and leave it to the header to subtract it again."""
 
 _SAMPLE_VOXELS = 1_000_000
-_SLAB_VOXELS = 1 << 22
 
 Hu = NDArray[np.float32]
 
@@ -64,7 +64,7 @@ def settle_hu(values: Hu, name: str, offset: float | None) -> tuple[str, ...]:
             (``E-INTENT``), or a range no CT has (``E-HU``).
     """
     n_missing = _mark_missing(values, name)
-    low, high = float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
+    low, high = _range(values)
     sample = _sample(values)
     warnings = []
     _refuse_other_pictures(sample, low, high, name)
@@ -76,7 +76,8 @@ def settle_hu(values: Hu, name: str, offset: float | None) -> tuple[str, ...]:
                 "give hu_offset=0 if that is wrong"
             )
     if offset:
-        values += np.float32(offset)
+        for piece in pieces(values):
+            values[piece] += np.float32(offset)
         sample += np.float32(offset)
     warnings += _clamp(values, low + (offset or 0), name)
     if n_missing:
@@ -90,17 +91,11 @@ def settle_hu(values: Hu, name: str, offset: float | None) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def slabs(shape: tuple[int, ...]) -> list[slice]:
-    """Slices along the third axis that cover a volume, each of a few million voxels."""
-    depth = max(1, _SLAB_VOXELS // max(1, shape[0] * shape[1]))
-    return [slice(start, min(start + depth, shape[2])) for start in range(0, shape[2], depth)]
-
-
 def _mark_missing(values: Hu, name: str) -> int:
     """Number of voxels that are NaN or infinite; all become NaN, which no range or share below counts."""
     count = 0
-    for z in slabs(values.shape):
-        slab = values[..., z]
+    for piece in pieces(values):
+        slab = values[piece]
         bad = ~np.isfinite(slab)
         count += int(np.count_nonzero(bad))
         slab[bad] = np.nan
@@ -114,9 +109,15 @@ def _mark_missing(values: Hu, name: str) -> int:
     return count
 
 
+def _range(values: Hu) -> tuple[float, float]:
+    """The lowest and the highest number; NaN where there is none."""
+    ends = [(np.fmin.reduce(values[p], axis=None), np.fmax.reduce(values[p], axis=None)) for p in pieces(values)]
+    return float(np.fmin.reduce([low for low, _ in ends])), float(np.fmax.reduce([high for _, high in ends]))
+
+
 def _fill_missing(values: Hu) -> None:
-    for z in slabs(values.shape):
-        slab = values[..., z]
+    for piece in pieces(values):
+        slab = values[piece]
         slab[np.isnan(slab)] = AIR_HU
 
 
@@ -124,6 +125,7 @@ def _sample(values: Hu) -> Hu:
     """Every n-th voxel along each axis that has a number, about a million in all; a copy."""
     step = max(1, math.ceil((values.size / _SAMPLE_VOXELS) ** (1 / 3)))
     sample = values[::step, ::step, ::step].ravel()
+    release(values)
     return sample[~np.isnan(sample)]
 
 
@@ -179,8 +181,8 @@ def _clamp(values: Hu, low: float, name: str) -> list[str]:
     if low >= AIR_HU:
         return []
     count = 0
-    for z in slabs(values.shape):
-        slab = values[..., z]
+    for piece in pieces(values):
+        slab = values[piece]
         count += int(np.count_nonzero(slab < AIR_HU))
         np.maximum(slab, np.float32(AIR_HU), out=slab)
     return [

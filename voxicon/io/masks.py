@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import EllipsisType
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 
-from voxicon.core.components import crop
+from voxicon.core.components import Box, crop, joint_box
 from voxicon.core.concepts import Concept, Vocabulary
 from voxicon.core.masks import MaskSet
+from voxicon.core.storage import release
 from voxicon.io.atomic import write_text
 from voxicon.io.nifti import write_labels, write_mask
 
@@ -44,7 +49,7 @@ def write_masks(masks: MaskSet, folder: Path, vocabulary: Vocabulary) -> list[Pa
 
     def write(name: str, path: Path) -> None:
         box = boxes.get(name, _NOWHERE)
-        write_mask(path, crop(masks, name, box), masks.geometry, masks.source.header, box)
+        write_mask(path, _OfClass(masks, name, box), masks.geometry, masks.source.header, box)
 
     # Packing leaves Python's lock alone, so threads share the work.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -71,19 +76,64 @@ def write_combined(masks: MaskSet, path: Path, vocabulary: Vocabulary) -> list[P
         OutputError: A file cannot be written.
     """
     concepts = sorted((vocabulary[name] for name in masks), key=lambda c: (_PRIORITY[c.kind], bool(c.parents), c.id))
-    highest = max((concept.id for concept in concepts), default=0)
-    labels = np.zeros(masks.geometry.shape, dtype=np.uint8 if highest < 256 else np.uint16)
-    boxes = masks.bounds()
-    for concept in concepts:
-        if concept.name in boxes:
-            box = boxes[concept.name]
-            np.copyto(labels[box], labels.dtype.type(concept.id), where=crop(masks, concept.name, box))
+    labels = _OfAll(masks, concepts)
     concepts.sort(key=lambda concept: concept.id)
-    write_labels(path, labels, masks.geometry, masks.source.header, extension=label_table(concepts))
+    write_labels(path, labels, masks.geometry, masks.source.header, extension=label_table(concepts), box=labels.box)
     names = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     table = {str(concept.id): concept.to_dict() for concept in concepts}
     write_text(names, json.dumps(table, indent=2, ensure_ascii=False) + "\n")
     return [path, names]
+
+
+class _OfClass:
+    """One class in a box, unpacked a few slices at a time."""
+
+    dtype: np.dtype[Any] = np.dtype(bool)
+
+    def __init__(self, masks: MaskSet, name: str, box: Box) -> None:
+        self.masks, self.name, self.box = masks, name, box
+        self.shape = _shape(box)
+
+    def __getitem__(self, index: tuple[EllipsisType, slice], /) -> NDArray[Any]:
+        x, y, z = self.box
+        mask = crop(self.masks, self.name, (x, y, _shifted(index[1], z.start)))
+        release(self.masks.words)
+        return mask
+
+
+class _OfAll:
+    """The label map of all classes in the box they fill, painted a few slices at a time; later ones on top."""
+
+    def __init__(self, masks: MaskSet, concepts: Sequence[Concept]) -> None:
+        self.masks, self.boxes = masks, masks.bounds()
+        self.painted = [concept for concept in concepts if concept.name in self.boxes]
+        highest = max((concept.id for concept in concepts), default=0)
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8 if highest < 256 else np.uint16)
+        self.box = joint_box(self.boxes.values(), (0, 0, 0), masks.geometry.shape) if self.boxes else _NOWHERE
+        self.shape = _shape(self.box)
+
+    def __getitem__(self, index: tuple[EllipsisType, slice], /) -> NDArray[Any]:
+        x, y, z = self.box
+        at = _shifted(index[1], z.start)
+        labels = np.zeros((*self.shape[:2], at.stop - at.start), dtype=self.dtype, order="F")
+        for concept in self.painted:
+            own_x, own_y, own_z = self.boxes[concept.name]
+            low, high = max(at.start, own_z.start), min(at.stop, own_z.stop)
+            if low < high:
+                mask = crop(self.masks, concept.name, (own_x, own_y, slice(low, high)))
+                target = labels[_shifted(own_x, -x.start), _shifted(own_y, -y.start), low - at.start : high - at.start]
+                np.copyto(target, self.dtype.type(concept.id), where=mask)
+        release(self.masks.words)
+        return labels
+
+
+def _shape(box: Box) -> tuple[int, int, int]:
+    x, y, z = (side.stop - side.start for side in box)
+    return x, y, z
+
+
+def _shifted(side: slice, by: int) -> slice:
+    return slice(side.start + by, side.stop + by)
 
 
 def label_table(concepts: list[Concept]) -> bytes:

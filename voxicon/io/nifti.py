@@ -7,7 +7,8 @@ import struct
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import EllipsisType
+from typing import Any, Protocol
 
 import nibabel as nib
 import numpy as np
@@ -16,25 +17,49 @@ from numpy.typing import NDArray
 
 from voxicon.core.components import Box
 from voxicon.core.geometry import Geometry
+from voxicon.core.storage import pieces, release, zeros
 from voxicon.core.volume import Source, Volume
 from voxicon.errors import BadGeometry, UnreadableFile
 from voxicon.io.atomic import open_atomic
-from voxicon.io.hounsfield import check_intent, settle_hu, slabs
-from voxicon.io.nifti_bytes import FileBytes, read_bytes
-from voxicon.io.nifti_gate import HEADER_BYTES, Promise, check_header, parse_header
+from voxicon.io.hounsfield import check_intent, settle_hu
+from voxicon.io.nifti_bytes import FileBytes, head_of, read_bytes
+from voxicon.io.nifti_gate import Promise, check_header, parse_header
 from voxicon.io.nifti_placement import is_sheared, places_alike
 from voxicon.io.read_options import TRUST_HEADER, ReadOptions
 
-__all__ = ["ReadOptions", "case_name", "read_labels", "read_volume", "write_labels", "write_mask", "write_volume"]
+__all__ = [
+    "Planes", "ReadOptions", "case_name", "read_labels", "read_volume", "write_labels", "write_mask", "write_shares",
+    "write_volume",
+]  # fmt: skip
 
 INTENT_LABEL = 1002
 """NIFTI_INTENT_LABEL: each value is a name in some list."""
 
+SHARE = float(np.nextafter(np.float32(1 / 255), np.float32(0)))
+"""``scl_slope`` of levels from 0 to 255: 1/255 rounded down, because the nearest float32 lies above and would make 255
+more than 1."""
+
 _MM = 2
 _SCANNER = 1
+_BLOCK_VOXELS = 1 << 22
 _LONGEST_NIFTI1_AXIS = 32767
 _GZIP_LEVEL = 1
 """Masks are nearly all zeros: higher levels cost several times the time and save little."""
+
+
+class Planes(Protocol):
+    """Voxels of a box of a grid that are made when they are written, a few slices at a time; an array is one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the box."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the voxels."""
+
+    def __getitem__(self, index: tuple[EllipsisType, slice], /) -> NDArray[Any]:
+        """Some slices: (X, Y, z)."""
 
 
 def case_name(path: Path) -> str:
@@ -110,13 +135,13 @@ def read_labels(path: Path | str, options: ReadOptions = TRUST_HEADER) -> tuple[
 
 
 def write_mask(
-    path: Path, mask: NDArray[np.bool_], geometry: Geometry, source_header: bytes = b"", box: Box | None = None
+    path: Path, mask: NDArray[np.bool_] | Planes, geometry: Geometry, source_header: bytes = b"", box: Box | None = None
 ) -> None:
     """One class as a packed uint8 file of 0 and 1, placed exactly like the scan it was made from.
 
     Args:
         path: Where; replaced whole or left alone. Equal input gives equal bytes.
-        mask: (X, Y, Z) boolean; may be empty of voxels. With a box, what lies in it.
+        mask: (X, Y, Z) boolean; may be empty of voxels. With a box, what lies in it, slice by slice if need be.
         geometry: The mask's grid, from the scan.
         source_header: `Source.header` of the scan. Its affine bytes, codes and units are kept when they place
             voxels where `geometry` does; empty bytes, or a header that was overridden on reading, give a
@@ -128,11 +153,16 @@ def write_mask(
         BadGeometry: Mask and geometry, or mask and box, differ in shape.
         OutputError: The file cannot be written.
     """
-    _write(path, mask, np.dtype(np.uint8), geometry, source_header, intent_code=0, extension=b"", box=box)
+    _write(path, mask, np.dtype(np.uint8), geometry, source_header, box=box)
 
 
 def write_labels(
-    path: Path, labels: NDArray[np.integer[Any]], geometry: Geometry, source_header: bytes = b"", extension: bytes = b""
+    path: Path,
+    labels: NDArray[np.integer[Any]] | Planes,
+    geometry: Geometry,
+    source_header: bytes = b"",
+    extension: bytes = b"",
+    box: Box | None = None,
 ) -> None:
     """A label map as a packed file of the array's own type, marked as labels and placed like the scan.
 
@@ -142,12 +172,13 @@ def write_labels(
         geometry: The map's grid, from the scan.
         source_header: As for `write_mask`.
         extension: Content of a header extension of code 0; none when empty.
+        box: As for `write_mask`.
 
     Raises:
-        BadGeometry: Labels and geometry differ in shape.
+        BadGeometry: Labels and geometry, or labels and box, differ in shape.
         OutputError: The file cannot be written.
     """
-    _write(path, labels, labels.dtype, geometry, source_header, intent_code=INTENT_LABEL, extension=extension)
+    _write(path, labels, labels.dtype, geometry, source_header, intent_code=INTENT_LABEL, extension=extension, box=box)
 
 
 def write_volume(
@@ -165,7 +196,23 @@ def write_volume(
         BadGeometry: Values and geometry differ in shape.
         OutputError: The file cannot be written.
     """
-    _write(path, hu, hu.dtype, geometry, source_header, intent_code=0, extension=b"")
+    _write(path, hu, hu.dtype, geometry, source_header)
+
+
+def write_shares(path: Path, levels: NDArray[np.uint8], geometry: Geometry, source_header: bytes = b"") -> None:
+    """Numbers from 0 to 1 as a packed uint8 file of 0 to 255 with the scale in its header.
+
+    Args:
+        path: Where; replaced whole or left alone. Equal input gives equal bytes.
+        levels: (X, Y, Z), 255 times a share.
+        geometry: The grid.
+        source_header: As for `write_mask`.
+
+    Raises:
+        BadGeometry: Levels and geometry differ in shape.
+        OutputError: The file cannot be written.
+    """
+    _write(path, levels, levels.dtype, geometry, source_header, scale=SHARE)
 
 
 def _open(path: Path, options: ReadOptions, *, ct: bool) -> tuple[Promise, FileBytes]:
@@ -178,31 +225,32 @@ def _open(path: Path, options: ReadOptions, *, ct: bool) -> tuple[Promise, FileB
         return promise.file_bytes
 
     file = read_bytes(path, length)
-    return check(file.content.getbuffer()[: HEADER_BYTES[2]].tobytes()), file
+    return check(head_of(file.content)), file
 
 
 def _voxels(promise: Promise, file: FileBytes, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The chosen volume as `dtype`, scaled once; slab by slab, so no second whole copy exists."""
+    """The chosen volume as `dtype`, scaled once; slab by slab, so no second whole copy exists. Closes the file."""
     layout = (promise.stacked_shape, promise.dtype, promise.offset, promise.slope, promise.intercept)
     stored = ArrayProxy(file.content, layout, mmap=False)  # type: ignore[no-untyped-call]
-    values = np.empty(promise.geometry.shape, dtype=dtype, order="F")
-    for z in slabs(values.shape):
-        # A float64 too large for float32 becomes infinite, which the value checks count.
-        with np.errstate(over="ignore"):
-            values[..., z] = stored[:, :, z, promise.volume]
+    values = zeros(promise.geometry.shape, dtype, order="F")
+    # A float64 too large for float32 becomes infinite, which the value checks count.
+    with file.content, np.errstate(over="ignore"):
+        for piece in pieces(values):
+            values[piece] = stored[(*piece, promise.volume)]
     return values
 
 
-def _write(
+def _write(  # noqa: PLR0913  what a file may be besides its voxels
     path: Path,
-    array: NDArray[Any],
+    array: NDArray[Any] | Planes,
     dtype: np.dtype[Any],
     geometry: Geometry,
     source_header: bytes,
     *,
-    intent_code: int,
-    extension: bytes,
+    intent_code: int = 0,
+    extension: bytes = b"",
     box: Box | None = None,
+    scale: float | None = None,
 ) -> None:
     expected = geometry.shape if box is None else tuple(side.stop - side.start for side in box)
     if array.shape != expected:
@@ -213,10 +261,13 @@ def _write(
     header = _header_for(geometry, source_header)
     tail = _extension_block(extension, header.endianness)
     _describe(header, geometry.shape, dtype, intent_code, len(tail))
+    if scale is not None:
+        header["scl_slope"], header["cal_max"] = scale, 1
     stored = dtype.newbyteorder(header.endianness)
     with open_atomic(path) as file, gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
         packed.write(header.binaryblock + tail)
         if box is None:
+            array = np.asarray(array)
             box = _occupied(array)
             array = array[box]
         for block in _blocks(array, box, geometry.shape, stored):
@@ -225,19 +276,28 @@ def _write(
 
 def _occupied(array: NDArray[Any]) -> Box:
     """All slices of an array, but of each no more than where any of them has something."""
-    x, y = (_extent(np.asarray(array.any(axis=others))) for others in ((1, 2), (0, 2)))
-    return x, y, slice(0, array.shape[2])
+    some = [np.zeros(n, dtype=bool) for n in array.shape[:2]]
+    for piece in pieces(array):
+        for axis, others in enumerate(((1, 2), (0, 2))):
+            some[axis][piece[axis]] |= array[piece].any(axis=others)
+    return _extent(some[0]), _extent(some[1]), slice(0, array.shape[2])
 
 
-def _blocks(inside: NDArray[Any], box: Box, shape: tuple[int, int, int], stored: np.dtype[Any]) -> Iterator[bytes]:
+def _blocks(
+    inside: NDArray[Any] | Planes, box: Box, shape: tuple[int, int, int], stored: np.dtype[Any]
+) -> Iterator[bytes]:
     """The voxels of a grid in file order (x fastest), slab by slab: zero but for what lies in a box."""
     # Turning C order into file order is most of the cost of writing, and most of a mask is empty.
     x, y, filled = box
-    for z in slabs(shape):
-        block = np.zeros((*shape[:2], z.stop - z.start), dtype=stored, order="F")
-        low, high = max(z.start, filled.start), min(z.stop, filled.stop)
+    depth = max(1, _BLOCK_VOXELS // max(1, shape[0] * shape[1]))
+    for first in range(0, shape[2], depth):
+        last = min(shape[2], first + depth)
+        block = np.zeros((*shape[:2], last - first), dtype=stored, order="F")
+        low, high = max(first, filled.start), min(last, filled.stop)
         if low < high:
-            block[x, y, low - z.start : high - z.start] = inside[..., low - filled.start : high - filled.start]
+            block[x, y, low - first : high - first] = inside[..., low - filled.start : high - filled.start]
+            if isinstance(inside, np.ndarray):
+                release(inside)
         yield block.tobytes(order="F")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
-import io
 import os
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from voxicon.core.storage import in_memory_below
 from voxicon.errors import UnreadableFile
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -33,12 +36,13 @@ class FileBytes:
     """A file unpacked and read to its end.
 
     Attributes:
-        content: The unpacked file from its first byte.
+        content: The unpacked file from its first byte, to be closed by whoever asked for it; a file without a name from
+            `voxicon.core.storage.in_memory_below` on.
         sha256: Hash of the file as it lies on disk, packed or not.
         warnings: What was odd about the container.
     """
 
-    content: io.BytesIO
+    content: BinaryIO
     sha256: str
     warnings: tuple[str, ...]
 
@@ -53,36 +57,51 @@ def read_bytes(path: Path, implied_bytes: Callable[[bytes], int]) -> FileBytes:
 
     Raises:
         UnreadableFile: No such file (``E-OPEN``), it ends early (``E-TRUNC``), is damaged (``E-CRC``), or
-            its length contradicts its header (``E-SIZE``).
+            its length contradicts its header (``E-SIZE``), or there is no room to unpack it (``E-DISK``).
     """
-    content = io.BytesIO()
-    expected = 0
-    try:
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            digest = hashlib.sha256()
-            packed = stream.read(2) == GZIP_MAGIC
-            stream.seek(0)
-            chunks = _hashed_chunks(stream, digest.update)
-            pieces = _inflate(chunks) if packed else chunks
-            _fill(content, pieces, LONGEST_HEADER_BYTES)
-            expected = implied_bytes(content.getvalue()[:LONGEST_HEADER_BYTES])
-            _refuse_impossible(path.name, expected, size)
-            _fill(content, pieces, expected + SLACK_BYTES + 1)
-    except OSError as error:
-        raise UnreadableFile(
-            f"{path.name}: cannot be opened ({error.strerror or error}); expected a readable file; check the path",
-            code="E-OPEN",
-        ) from error
-    except EOFError:
-        raise _ends_early(path.name, content.tell(), expected) from None
-    except zlib.error as error:
-        raise UnreadableFile(
-            f"{path.name}: the gzip data are damaged ({error}); expected an intact checksum; copy the file again",
-            code="E-CRC",
-        ) from None
-    _refuse_wrong_length(path.name, expected, content.tell())
-    return FileBytes(content, digest.hexdigest(), _name_warnings(path.name, packed, content.tell() - expected))
+    with contextlib.ExitStack() as if_it_fails:
+        # A zero would mean: never a file.
+        largest = max(1, in_memory_below())
+        content = cast("BinaryIO", if_it_fails.enter_context(tempfile.SpooledTemporaryFile(largest, prefix="voxicon-")))
+        expected = 0
+        try:
+            with path.open("rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                digest = hashlib.sha256()
+                packed = stream.read(2) == GZIP_MAGIC
+                stream.seek(0)
+                chunks = _hashed_chunks(stream, digest.update)
+                pieces = _inflate(chunks) if packed else chunks
+                _fill(content, pieces, LONGEST_HEADER_BYTES)
+                expected = implied_bytes(head_of(content))
+                _refuse_impossible(path.name, expected, size)
+                _fill(content, pieces, expected + SLACK_BYTES + 1)
+        except OSError as error:
+            raise _unopened(path.name, error, expected) from error
+        except EOFError:
+            raise _ends_early(path.name, content.tell(), expected) from None
+        except zlib.error as error:
+            raise UnreadableFile(
+                f"{path.name}: the gzip data are damaged ({error}); expected an intact checksum; copy the file again",
+                code="E-CRC",
+            ) from None
+        _refuse_wrong_length(path.name, expected, content.tell())
+        warnings = _name_warnings(path.name, packed, content.tell() - expected)
+        if_it_fails.pop_all()
+    return FileBytes(content, digest.hexdigest(), warnings)
+
+
+def _unopened(name: str, error: OSError, expected: int) -> UnreadableFile:
+    if error.errno == errno.ENOSPC:
+        return UnreadableFile(
+            f"{name}: no room to unpack its {expected:,} bytes in {tempfile.gettempdir()}; make room there or set "
+            "TMPDIR to a folder on a larger disk",
+            code="E-DISK",
+        )
+    return UnreadableFile(
+        f"{name}: cannot be opened ({error.strerror or error}); expected a readable file; check the path",
+        code="E-OPEN",
+    )
 
 
 def _hashed_chunks(stream: BinaryIO, update: Callable[[bytes], None]) -> Iterator[bytes]:
@@ -110,7 +129,16 @@ def _inflate(chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise EOFError
 
 
-def _fill(content: io.BytesIO, pieces: Iterator[bytes], target: int) -> None:
+def head_of(content: BinaryIO) -> bytes:
+    """The first (up to) 540 bytes; what follows is read or written where it was before."""
+    at = content.tell()
+    content.seek(0)
+    head = content.read(LONGEST_HEADER_BYTES)
+    content.seek(at)
+    return head
+
+
+def _fill(content: BinaryIO, pieces: Iterator[bytes], target: int) -> None:
     while content.tell() < target:
         piece = next(pieces, None)
         if piece is None:

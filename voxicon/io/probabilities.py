@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,19 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxicon.core.geometry import Geometry
-from voxicon.errors import BadGeometry
-from voxicon.io.atomic import open_atomic
-from voxicon.io.nifti import _blocks, _describe, _header_for, _occupied
+from voxicon.io.nifti import write_shares
 
 PROBABILITIES = "probabilities"
 """Folder of the maps inside a result folder."""
-
-SLOPE = float(np.nextafter(np.float32(1 / 255), np.float32(0)))
-"""``scl_slope``: 1/255 rounded down, because the nearest float32 lies above and would make 255 more than 1."""
-
-_GZIP_LEVEL = 1
-_EXTENSION_FLAG = bytes(4)
-"""What follows a NIfTI header that has no extension (nifti1.h)."""
 
 
 def write_probabilities(
@@ -46,18 +36,6 @@ def write_probabilities(
     paths = []
     for name, levels in maps.items():
         path = folder / PROBABILITIES / f"{name}.nii.gz"
-        if levels.shape != geometry.shape:
-            raise BadGeometry(
-                f"{path.name}: array has shape {levels.shape}, its grid {geometry.shape}; expected the same; "
-                "give the geometry that belongs to the array"
-            )
-        header = _header_for(geometry, source_header)
-        _describe(header, geometry.shape, levels.dtype, intent_code=0, tail_bytes=len(_EXTENSION_FLAG))
-        header["scl_slope"], header["cal_max"] = SLOPE, 1
-        with open_atomic(path) as file, gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
-            packed.write(header.binaryblock + _EXTENSION_FLAG)
-            box = _occupied(levels)
-            for block in _blocks(levels[box], box, geometry.shape, levels.dtype):
-                packed.write(block)
+        write_shares(path, levels, geometry, source_header)
         paths.append(path)
     return paths

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from voxicon.core.geometry import Geometry
 from voxicon.core.orientation import to_ras_order
+from voxicon.core.storage import release
 
 Floats = NDArray[np.float32]
 
@@ -50,7 +51,9 @@ def apply_matrices(values: NDArray[Any], matrices: tuple[Floats, Floats, Floats]
     n_slices = values.shape[axis]
     depth = max(1, _SLAB_VOXELS * n_slices // max(1, values.size))
     if depth >= n_slices:
-        return _product(values, matrices)
+        result = _product(values, matrices)
+        release(values)
+        return result
     x, y, z = (len(matrix) for matrix in matrices)
     result = np.zeros((x, y, z), dtype=np.float32)
     for first in range(0, n_slices, depth):
@@ -62,6 +65,7 @@ def apply_matrices(values: NDArray[Any], matrices: tuple[Floats, Floats, Floats]
         at[axis] = slice(int(reached[0]), int(reached[-1]) + 1)
         parts[axis] = matrices[axis][at[axis], cut[axis]]
         result[tuple(at)] += _product(values[tuple(cut)], (parts[0], parts[1], parts[2]))
+        release(values)
     return result
 
 

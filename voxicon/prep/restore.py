@@ -19,6 +19,7 @@ from scipy import ndimage
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.core.orientation import from_ras_order, to_ras_order
+from voxicon.core.storage import pieces, release, zeros
 from voxicon.core.volume import Source
 from voxicon.prep.resample import (
     apply_matrices,
@@ -55,7 +56,7 @@ def restore_masks(masks: MaskSet, source: Geometry, origin: Source) -> MaskSet:
         Same classes; `geometry` is `source` itself. Voxels more than half a model voxel outside the
         model grid are empty.
     """
-    restored = MaskSet.empty(masks.names, source, origin)
+    restored = MaskSet.empty(masks.names, source, origin, file_order=True)
     for name, box in masks.bounds().items():
         word, bit = divmod(masks.names.index(name), 32)
         rimmed = _rimmed(box, masks.geometry)
@@ -66,6 +67,7 @@ def restore_masks(masks: MaskSet, source: Geometry, origin: Source) -> MaskSet:
         for field, at in fields:
             target = restored.words[word][at]
             np.bitwise_or(target, np.uint32(1 << bit), out=target, where=field > level)
+            release(target)
     return restored
 
 
@@ -80,14 +82,15 @@ def nearest_masks(masks: MaskSet, source: Geometry, origin: Source) -> MaskSet:
     Returns:
         Same classes; `geometry` is `source` itself. Voxels whose center lies outside the model grid are empty.
     """
-    restored = MaskSet.empty(masks.names, source, origin)
-    between = np.linalg.solve(masks.geometry.affine, source.affine)
+    restored = MaskSet.empty(masks.names, source, origin, file_order=True)
     # A word is copied whole, all of its 32 classes at once; in double precision its bits survive.
     for words, target in zip(masks.words, restored.words, strict=True):
-        ndimage.affine_transform(
-            words, between[:3, :3], between[:3, 3], output_shape=target.shape, output=target, order=0,
-            mode="grid-constant", cval=0,
-        )  # fmt: skip
+        for box in pieces(target):
+            between = np.linalg.solve(masks.geometry.affine, crop_geometry(source, box).affine)
+            target[box] = ndimage.affine_transform(
+                words, between[:3, :3], between[:3, 3], output_shape=target[box].shape, order=0,
+                mode="grid-constant", cval=0,
+            )  # fmt: skip
     return restored
 
 
@@ -104,7 +107,7 @@ def restore_probabilities(levels: NDArray[np.uint8], model: Geometry, source: Ge
         model grid, where an aligned scan keeps the border's value for half a model voxel and an oblique one fades
         within a voxel.
     """
-    restored = np.zeros(source.shape, dtype=np.uint8)
+    restored: NDArray[np.uint8] = zeros(source.shape, np.uint8, order="F")
     ends = [np.flatnonzero(levels.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
     if not len(ends[0]):
         return restored
@@ -113,6 +116,7 @@ def restore_probabilities(levels: NDArray[np.uint8], model: Geometry, source: Ge
     values, grid = levels[rimmed].astype(np.float32), crop_geometry(model, rimmed)
     for field, at in _Fields(values, grid, source):
         restored[at] = np.rint(field)
+        release(restored)
     return restored
 
 
@@ -156,12 +160,12 @@ class _Fields:
 
 
 def _slabs(box: _Box) -> Iterator[_Box]:
-    """Parts of a box of a scan, along its first axis; none of an empty one."""
-    across, y, z = box
-    area = (y.stop - y.start) * (z.stop - z.start)
+    """Parts of a box of a scan, along its last axis, slowest in a file; none of an empty one."""
+    x, y, along = box
+    area = (x.stop - x.start) * (y.stop - y.start)
     depth = max(1, _SLAB_VOXELS // max(1, area))
-    for first in range(across.start, across.stop, depth) if area else ():
-        yield slice(first, min(across.stop, first + depth)), y, z
+    for first in range(along.start, along.stop, depth) if area else ():
+        yield x, y, slice(first, min(along.stop, first + depth))
 
 
 def _reach(grid: Geometry, source: Geometry) -> _Box:
@@ -186,7 +190,8 @@ def _aligned_field(values: NDArray[np.float32], grid: Geometry, source: Geometry
         starts.append(int(reach[0]))
         stops.append(int(reach[-1]) + 1)
         matrices.append(interpolation_matrix(grid.shape[axis], positions[reach]))
-    field = apply_matrices(values, (matrices[0], matrices[1], matrices[2]))
+    # Turned round, so that the first axis runs fastest: as it does in the words of a scan, and in its files.
+    field = apply_matrices(values.T, (matrices[2], matrices[1], matrices[0])).T
     at: list[slice] = [slice(0)] * 3
     for world, (axis, backwards) in enumerate(source.axis_order):
         n = source.shape[axis]
@@ -207,8 +212,9 @@ def _level(fields: Iterable[_Field], voxels: float) -> float:
     """The cut of an interpolated mask that leaves about that many voxels, as far as it may go."""
     n_above, between = 0, []
     for field, _ in fields:
-        n_above += int(np.count_nonzero(field > HIGHEST_LEVEL))
-        between.append(field[(field > LOWEST_LEVEL) & (field <= HIGHEST_LEVEL)])
+        values = field.ravel(order="K")  # their order does not matter, and asking for one would copy them
+        n_above += int(np.count_nonzero(values > HIGHEST_LEVEL))
+        between.append(values[(values > LOWEST_LEVEL) & (values <= HIGHEST_LEVEL)])
     keep = round(voxels)
     candidates = np.concatenate(between) if between else np.zeros(0, dtype=np.float32)
     if keep <= 0 or keep > n_above + candidates.size:

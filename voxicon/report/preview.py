@@ -17,6 +17,7 @@ from scipy import ndimage
 from voxicon.core.concepts import Concept, Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.orientation import to_ras_order
+from voxicon.core.storage import pieces, plane, release
 from voxicon.core.volume import Volume
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def _ras_view(volume: Volume, masks: MaskSet) -> _View:
 def _framed(view: _View) -> _View:
     """Cut left-right and front-back to the patient, so that no picture is mostly air; all slices stay."""
     shadow = (view.hu[..., :: max(1, view.hu.shape[2] // 32)] > _SKIN_HU).sum(axis=2)
+    release(view.hu)
     box = []
     for axis in range(2):
         # A line of couch or a wire crosses few voxels; the body crosses many.
@@ -107,15 +109,13 @@ def _framed(view: _View) -> _View:
 
 def _occupied(view: _View) -> list[tuple[int, int]]:
     """First and one-past-last index with any mask, per axis; the whole axis where there is none."""
-    ends = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        seen = np.zeros(view.hu.shape[axis], dtype=np.uint32)
-        for word in view.words:
-            seen |= np.bitwise_or.reduce(word, axis=others)
-        hits = np.flatnonzero(seen)
-        ends.append((int(hits[0]), int(hits[-1]) + 1) if len(hits) else (0, view.hu.shape[axis]))
-    return ends
+    seen = [np.zeros(n, dtype=bool) for n in view.hu.shape]
+    for word in view.words:
+        for piece in pieces(word):
+            for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
+                seen[axis][piece[axis]] |= word[piece].any(axis=others)
+    hits = [np.flatnonzero(one) for one in seen]
+    return [(int(h[0]), int(h[-1]) + 1) if len(h) else (0, len(s)) for h, s in zip(hits, seen, strict=True)]
 
 
 def _busiest(view: _View, axis: int) -> int:
@@ -123,25 +123,27 @@ def _busiest(view: _View, axis: int) -> int:
     others = tuple(a for a in range(3) if a != axis)
     classes, voxels = np.zeros((2, view.hu.shape[axis]))
     for word in view.words:
-        classes += np.bitwise_count(np.bitwise_or.reduce(word, axis=others))
-        voxels += np.count_nonzero(word, axis=others)
+        folded = np.zeros(view.hu.shape[axis], dtype=np.uint32)
+        for piece in pieces(word):
+            folded[piece[axis]] |= np.bitwise_or.reduce(word[piece], axis=others)
+            voxels[piece[axis]] += np.count_nonzero(word[piece], axis=others)
+        classes += np.bitwise_count(folded)
     if not voxels.any():
         return int(view.hu.shape[axis]) // 2
     return int(np.argmax(classes + voxels / (voxels.max() + 1)))
 
 
-def _draw(axes: Axes, view: _View, masks: MaskSet, vocabulary: Vocabulary, axis: int, at: int, plane: str) -> None:
+def _draw(axes: Axes, view: _View, masks: MaskSet, vocabulary: Vocabulary, axis: int, at: int, title: str) -> None:
     """One slice with its masks."""
-    take = [slice(None)] * 3
-    take[axis] = slice(at, at + 1)
     a, b = (other for other in range(3) if other != axis)
     zoom = (view.spacing_mm[a] / _PIXEL_MM, view.spacing_mm[b] / _PIXEL_MM)
     low, high = SHOWN_HU
-    gray = np.clip((_flat(view.hu, take, axis).astype(np.float32) - low) / (high - low), 0, 1)
+    gray = np.clip((plane(view.hu, axis, at).astype(np.float32) - low) / (high - low), 0, 1)
     gray = ndimage.zoom(gray, zoom, order=1, grid_mode=True, mode="nearest")
     picture = np.repeat(gray[..., None], 3, axis=2)
+    words = [plane(word, axis, at) for word in view.words]
     for index, name in enumerate(masks.names):
-        flat = (_flat(view.words[index // 32], take, axis) >> np.uint32(index % 32)) & np.uint32(1)
+        flat = (words[index // 32] >> np.uint32(index % 32)) & np.uint32(1)
         if not flat.any():
             continue
         mask = ndimage.zoom(flat.astype(np.float32), zoom, order=1, grid_mode=True, mode="nearest") > 0.5
@@ -152,17 +154,13 @@ def _draw(axes: Axes, view: _View, masks: MaskSet, vocabulary: Vocabulary, axis:
     shown = picture.transpose(1, 0, 2)[::-1]
     axes.imshow(shown[:, ::-1], interpolation="bilinear")
     axes.set_axis_off()
-    caption = f"{plane} {view.first[axis] + at + 1}"
+    caption = f"{title} {view.first[axis] + at + 1}"
     axes.text(
         0.012, 0.985, caption, transform=axes.transAxes, color=_INK, fontsize=9, va="top",
         bbox={"facecolor": _PAPER, "alpha": 0.6, "edgecolor": "none", "pad": 2},
     )  # fmt: skip
     left = {_HEAD: "R", _FRONT: "R", _RIGHT: "A"}[axis]
     axes.text(0.012, 0.5, left, transform=axes.transAxes, color="#9aa0a6", fontsize=10, va="center")
-
-
-def _flat(array: NDArray[Any], take: list[slice], axis: int) -> NDArray[Any]:
-    return array[tuple(take)].squeeze(axis)
 
 
 def _legend(axes: Axes, masks: MaskSet, vocabulary: Vocabulary) -> None:
