@@ -19,7 +19,7 @@ from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.core.storage import lies_in_file
 from voxicon.core.volume import Volume
-from voxicon.errors import CheckpointError, ConfigError, UnknownClass
+from voxicon.errors import CheckpointError, ConfigError, InputError, UnknownClass
 from voxicon.infer.engine import Engine
 from voxicon.prep.pipeline import prepare
 from voxicon.segmenter import Segmenter, load, pick_device
@@ -253,7 +253,7 @@ def test_a_scan_kept_in_files_gives_the_same_files(
     volume = body((4.0, 4.0, 5.0), rotation(10, 2)) if turned else body((4.0, 4.0, 5.0))
     scan = write_scan(tmp_path / "ct.nii.gz", volume)
     for name, limit in (("memory", 1 << 40), ("files", 1)):
-        monkeypatch.setattr("voxicon.core.storage._limit_bytes", limit)
+        monkeypatch.setattr("voxicon.infer.memory.LARGE_BYTES", limit)
         result = segmenter.segment(scan, probabilities=["liver"])
         large = (result.volume.hu, result.masks.words, result.probabilities["liver"])
         assert [lies_in_file(array) for array in large] == [name == "files"] * 3
@@ -261,3 +261,35 @@ def test_a_scan_kept_in_files_gives_the_same_files(
     a, b = (json.loads((tmp_path / name / "case.json").read_text())["files"] for name in ("memory", "files"))
     assert a == b
     assert len(a) == len(CLASSES) + 4
+
+
+def test_memory_is_planned_from_the_header_alone(segmenter: Segmenter, tmp_path: Path) -> None:
+    scan = write_scan(tmp_path / "ct.nii.gz")
+    plan = segmenter.plan(scan, ["liver"], probabilities=["spleen"])
+    # 25 x 20 x 18 voxels, two bytes each behind a header of 352, and a word and a map of a byte.
+    assert (plan.demand.unpacked, plan.demand.hu, plan.demand.masks) == (352 + 2 * 9000, 4 * 9000, 4 * 9000)
+    assert plan.demand.maps == (9000,)
+    assert plan.demand.smoothed == 0
+    scan.write_bytes(scan.read_bytes()[:-40])  # the voxels are not looked at
+    assert segmenter.plan(scan).demand.maps == ()
+    in_memory = segmenter.plan(body((8.0, 8.0, 10.0), rotation(10, 2))).demand
+    assert (in_memory.unpacked, in_memory.smoothed) == (0, in_memory.hu)
+
+
+def test_a_scan_that_does_not_fit_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    weights = write_small_weights(tmp_path / "small.safetensors")
+    scan = write_scan(tmp_path / "ct.nii.gz")
+    scan.write_bytes(scan.read_bytes()[:-40])
+    with pytest.raises(InputError, match=r"ct\.nii\.gz: needs about .* but only 0\.1 GB may be used") as refused:
+        load(weights, device="cpu", engine="torch", max_memory_gb=0.1).segment(scan)
+    assert refused.value.code == "E-MEMORY"
+    with pytest.raises(ConfigError, match="max memory 0 GB: expected more than 0, such as 4"):
+        load(weights, device="cpu", max_memory_gb=0)
+
+
+def test_what_was_planned_and_taken_is_told(segmenter: Segmenter, tmp_path: Path) -> None:
+    segmenter.segment(body((8.0, 8.0, 8.0))).save(tmp_path)
+    told = json.loads((tmp_path / "case.json").read_text())["memory"]
+    assert set(told) == {"planned_gb", "planned_in_files_gb", "peak_gb"}
+    assert told["planned_gb"] > 0.3
+    assert told["planned_in_files_gb"] == 0

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
+from voxicon.core.storage import most_resident_bytes
 from voxicon.core.volume import Volume
 from voxicon.errors import OutputError
 from voxicon.io.atomic import file_sha256, write_bytes, write_text
@@ -44,6 +45,7 @@ class Result:
             probability; 0 where the network did not look. As the network answered: where cleaning up removed a
             component from the mask, its probabilities are still there.
         vocabulary: Knows every class of `masks`; weights may bring words of their own.
+        memory: What was planned to be taken of memory and of temporary files, GB.
     """
 
     masks: MaskSet
@@ -55,6 +57,7 @@ class Result:
     notes: tuple[str, ...] = ()
     probabilities: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     vocabulary: Vocabulary = field(default_factory=Vocabulary.default)
+    memory: Mapping[str, float] = field(default_factory=dict)
 
     def save(self, folder: str | Path, *, preview: bool = True) -> list[Path]:
         """Write ``segmentations/<class>.nii.gz``, ``combined_labels.nii.gz``, ``preview.png`` and ``case.json``.
@@ -100,6 +103,7 @@ class Result:
     def describe(self, folder: Path, files: list[Path]) -> dict[str, Any]:
         """The content of ``case.json``: inputs, weights, settings, volumes, timings, warnings, output hashes.
 
+        ``memory.peak_gb`` is the most that the process ever had in memory, 0 where the system does not tell.
         ``probabilities`` names the classes that have a map under ``probabilities/``. ``settings.cleanup`` and
         ``notes`` are about the masks alone: maps hold what the network answered, so a component that cleaning
         up removed is gone from ``segmentations/`` and still there in ``probabilities/``.
@@ -119,6 +123,7 @@ class Result:
             "volumes_ml": {name: round(volume_ml, 3) for name, volume_ml in self.masks.volumes_ml().items()},
             "probabilities": list(self.probabilities),
             "seconds": dict(self.seconds),
+            "memory": {**self.memory, "peak_gb": round(most_resident_bytes() / 1e9, 2)},
             "warnings": list(self.warnings),
             "notes": list(self.notes),
             "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from voxicon.core.concepts import Vocabulary
-from voxicon.core.masks import MaskSet
+from voxicon.core.masks import MaskSet, word_count
+from voxicon.core.storage import keep_in_memory_below, resident_bytes
 from voxicon.core.volume import Volume
 from voxicon.data.card import define_concepts
 from voxicon.errors import CheckpointError, ConfigError, UnknownClass, UsageError
 from voxicon.infer.cleanup import Mode, clean
 from voxicon.infer.engine import EngineName, pick_engine
+from voxicon.infer.memory import Demand, MemoryPlan, model_grid_bytes, plan_memory, waiting_bytes
 from voxicon.infer.predictor import InferenceConfig, Predictor, Progress
 from voxicon.infer.windows import Size
-from voxicon.io.nifti import ReadOptions, read_volume
+from voxicon.io.nifti import ReadOptions, peek, read_volume
 from voxicon.model.checkpoint import Checkpoint, load_checkpoint
-from voxicon.prep.pipeline import PreparationConfig, prepare
+from voxicon.model.footprint import window_bytes
+from voxicon.prep.pipeline import PreparationConfig, model_grid, prepare
 from voxicon.result import Result
 from voxicon.weights.store import engines_folder, resolve
 
@@ -30,7 +34,12 @@ if TYPE_CHECKING:
 
 
 def load(
-    weights: str | Path = "starter", *, device: str = "auto", engine: EngineName = "auto", overlap: float | None = None
+    weights: str | Path = "starter",
+    *,
+    device: str = "auto",
+    engine: EngineName = "auto",
+    overlap: float | None = None,
+    max_memory_gb: float | None = None,
 ) -> Segmenter:
     """A segmenter ready to run.
 
@@ -40,14 +49,19 @@ def load(
         engine: ``auto`` (OpenVINO on a CPU where it is installed, else torch), ``torch``, ``openvino``.
         overlap: Share of a window that its neighbor covers too; what the weights say when left out. Less is faster
             where a scan takes many windows, and less exact.
+        max_memory_gb: What a scan may take, the program included: arrays go to temporary files to stay below, and a
+            scan that cannot is refused before it is read. Without a limit only large ones do.
 
     Raises:
         CheckpointError: The weights are missing, damaged or of another kind.
-        ConfigError: The device or the engine does not exist here, or the overlap is not in [0, 1).
+        ConfigError: The device or the engine does not exist here, the overlap is not in [0, 1), or the memory is not
+            above 0.
     """
     path = resolve(weights)
     chosen = pick_device(device)
-    return Segmenter(load_checkpoint(path), chosen, name=path.stem, engine=engine, overlap=overlap)
+    return Segmenter(
+        load_checkpoint(path), chosen, name=path.stem, engine=engine, overlap=overlap, max_memory_gb=max_memory_gb
+    )
 
 
 def pick_device(name: str) -> torch.device:
@@ -78,6 +92,7 @@ class Segmenter:
         name: What the weights are called in results.
         engine: What computes the network, see `voxicon.infer.engine`.
         overlap: As of `load`.
+        max_memory_gb: As of `load`.
 
     Attributes:
         vocabulary: The shipped words and those the weights bring along.
@@ -91,7 +106,11 @@ class Segmenter:
         name: str = "weights",
         engine: EngineName = "torch",
         overlap: float | None = None,
+        max_memory_gb: float | None = None,
     ) -> None:
+        if max_memory_gb is not None and not max_memory_gb > 0:
+            raise ConfigError(f"max memory {max_memory_gb:g} GB: expected more than 0, such as 4")
+        self.max_memory_gb = max_memory_gb
         self.checkpoint, self.device, self.name = checkpoint, device, name
         metadata = checkpoint.metadata
         self.preparation = PreparationConfig.from_dict(metadata.preparation)
@@ -139,6 +158,47 @@ class Segmenter:
         maps = self.resolve_classes(() if probabilities is None else probabilities)
         return tuple(dict.fromkeys([*self.resolve_classes(classes), *maps])), maps
 
+    def plan(
+        self,
+        scan: str | Path | Volume,
+        classes: Iterable[str] | None = None,
+        *,
+        read: ReadOptions | None = None,
+        probabilities: Iterable[str] | None = None,
+    ) -> MemoryPlan:
+        """What `segment` would take of memory; of a file only the header is read.
+
+        Args:
+            scan: As of `segment`.
+            classes: As of `segment`.
+            read: As of `segment`.
+            probabilities: As of `segment`.
+
+        Raises:
+            InputError: The scan cannot be used, or does not fit into `max_memory_gb` (``E-MEMORY``).
+            UnknownClass: A class is not known.
+        """
+        asked, maps = self.with_probabilities(classes, probabilities)
+        if isinstance(scan, Volume):
+            name, grid, unpacked = scan.source.name, scan.geometry, 0
+        else:
+            name = Path(scan).name
+            grid, unpacked = peek(scan, read or ReadOptions())
+        model, voxels = model_grid(grid, self.preparation.spacing_mm).shape, math.prod(grid.shape)
+        window = self.predictor.window_for(model)
+        demand = Demand(
+            process=resident_bytes(),
+            window=window_bytes(self.predictor.network, window) + waiting_bytes(model, window, self.inference.overlap),
+            model_grid=model_grid_bytes(model, len(self._with_neighbors(asked)), len(maps)),
+            unpacked=unpacked,
+            hu=4 * voxels,
+            smoothed=0 if grid.is_aligned or not self.preparation.antialias else 4 * voxels,
+            masks=4 * voxels * word_count(len(asked)),
+            maps=(voxels,) * len(maps),
+        )
+        most = None if self.max_memory_gb is None else round(self.max_memory_gb * 1e9)
+        return plan_memory(demand, most, name)
+
     def segment(
         self,
         scan: str | Path | Volume,
@@ -166,10 +226,12 @@ class Segmenter:
             answer, which no cleanup has touched.
 
         Raises:
-            InputError: The scan cannot be used.
+            InputError: The scan cannot be used, or does not fit into `max_memory_gb` (``E-MEMORY``).
             UnknownClass: A class is not known.
         """
         asked, maps = self.with_probabilities(classes, probabilities)
+        plan = self.plan(scan, classes, read=read, probabilities=probabilities)
+        keep_in_memory_below(plan.in_memory_below)
         clock = _Clock()
         volume = scan if isinstance(scan, Volume) else read_volume(Path(scan), read or ReadOptions())
         clock.lap("read")
@@ -185,7 +247,10 @@ class Segmenter:
         clock.lap("restore")
         window = self.predictor.window_for(prepared.image.shape)
         settings, warnings = self._settings(cleanup, window), (*volume.source.warnings, *self._odd())
-        return Result(masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels, self.vocabulary)
+        return Result(
+            masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels, self.vocabulary,
+            plan.to_dict(),
+        )  # fmt: skip
 
     def _with_neighbors(self, asked: tuple[str, ...]) -> tuple[str, ...]:
         """The classes asked for and those that their cleanup rules look at, as far as these weights know them."""

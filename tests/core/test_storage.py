@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxicon.core import storage
-from voxicon.core.storage import in_memory_below, keep_in_memory_below, lies_in_file, pieces, plane, release, zeros
+from voxicon.core.storage import (
+    in_memory_below,
+    keep_in_memory_below,
+    lies_in_file,
+    most_resident_bytes,
+    pieces,
+    plane,
+    release,
+    resident_bytes,
+    zeros,
+)  # fmt: skip
 
 linux = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot promise room in a file")
 
@@ -56,9 +66,11 @@ def test_letting_go_gives_memory_back(all_in_files: None) -> None:
     assert before - resident_bytes() > 0.9 * array.nbytes
 
 
-def resident_bytes() -> int:
-    with Path("/proc/self/statm").open(encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def test_the_process_knows_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    if Path("/proc/self/status").exists():
+        assert 50 << 20 < resident_bytes() <= most_resident_bytes()
+    monkeypatch.setattr(storage, "_STATUS", "/nowhere")
+    assert resident_bytes() == most_resident_bytes() == 0
 
 
 def test_small_arrays_stay_in_memory() -> None:

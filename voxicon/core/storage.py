@@ -15,6 +15,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ LARGE_BYTES = 256 << 20
 x 200 as float32 is a little less, and what is usual should not wait for a disk."""
 
 _PIECE_VOXELS = 1 << 22
+_STATUS = "/proc/self/status"
 
 _limit_bytes = LARGE_BYTES
 
@@ -102,6 +104,17 @@ def plane(array: NDArray[Any], axis: int, at: int) -> NDArray[Any]:
     return found.squeeze(axis)
 
 
+def resident_bytes() -> int:
+    """What the process has in memory now; 0 where the system does not tell (it is Linux that does)."""
+    return _status_bytes("VmRSS")
+
+
+def most_resident_bytes() -> int:
+    """The most the process ever had in memory; 0 where the system does not tell."""
+    # Not ru_maxrss: a process begins with the peak of the one it was started from on its account.
+    return _status_bytes("VmHWM")
+
+
 def _mapped(n_bytes: int) -> mmap.mmap | None:
     """Zeros in a file without a name; None where the disk has no room or the system no way to promise it."""
     if not hasattr(os, "posix_fallocate"):
@@ -121,3 +134,11 @@ def _mapping_of(array: NDArray[Any]) -> mmap.mmap | None:
     if isinstance(base, memoryview):
         base = base.obj
     return base if isinstance(base, mmap.mmap) else None
+
+
+def _status_bytes(field: str) -> int:
+    try:
+        lines = Path(_STATUS).read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)

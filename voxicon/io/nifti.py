@@ -22,14 +22,14 @@ from voxicon.core.volume import Source, Volume
 from voxicon.errors import BadGeometry, UnreadableFile
 from voxicon.io.atomic import open_atomic
 from voxicon.io.hounsfield import check_intent, settle_hu
-from voxicon.io.nifti_bytes import FileBytes, head_of, read_bytes
+from voxicon.io.nifti_bytes import FileBytes, head_of, read_bytes, read_head
 from voxicon.io.nifti_gate import Promise, check_header, parse_header
 from voxicon.io.nifti_placement import is_sheared, places_alike
 from voxicon.io.read_options import TRUST_HEADER, ReadOptions
 
 __all__ = [
-    "Planes", "ReadOptions", "case_name", "read_labels", "read_volume", "write_labels", "write_mask", "write_shares",
-    "write_volume",
+    "Planes", "ReadOptions", "case_name", "peek", "read_labels", "read_volume", "write_labels", "write_mask",
+    "write_shares", "write_volume",
 ]  # fmt: skip
 
 INTENT_LABEL = 1002
@@ -101,6 +101,18 @@ def read_volume(path: Path | str, options: ReadOptions = TRUST_HEADER) -> Volume
         warnings=(*file.warnings, *promise.warnings, *notes),
     )
     return Volume(hu, promise.geometry, source)
+
+
+def peek(path: Path | str, options: ReadOptions = TRUST_HEADER) -> tuple[Geometry, int]:
+    """The grid that `read_volume` would give, and the bytes of the file unpacked; no voxel is read.
+
+    Raises:
+        UnreadableFile: As `read_volume`, as far as the header tells.
+        BadGeometry: As `read_volume`.
+    """
+    path = Path(path)
+    promise = check_header(read_head(path), path.name, options)
+    return promise.geometry, promise.file_bytes
 
 
 def read_labels(path: Path | str, options: ReadOptions = TRUST_HEADER) -> tuple[NDArray[Any], Geometry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import tempfile
 import zlib
@@ -63,45 +64,65 @@ def read_bytes(path: Path, implied_bytes: Callable[[bytes], int]) -> FileBytes:
         # A zero would mean: never a file.
         largest = max(1, in_memory_below())
         content = cast("BinaryIO", if_it_fails.enter_context(tempfile.SpooledTemporaryFile(largest, prefix="voxicon-")))
-        expected = 0
-        try:
-            with path.open("rb") as stream:
-                size = os.fstat(stream.fileno()).st_size
-                digest = hashlib.sha256()
-                packed = stream.read(2) == GZIP_MAGIC
-                stream.seek(0)
-                chunks = _hashed_chunks(stream, digest.update)
-                pieces = _inflate(chunks) if packed else chunks
-                _fill(content, pieces, LONGEST_HEADER_BYTES)
-                expected = implied_bytes(head_of(content))
-                _refuse_impossible(path.name, expected, size)
+        with _told(path, content), path.open("rb") as stream:
+            digest = hashlib.sha256()
+            pieces, packed = _unpacked(stream, digest.update)
+            _fill(content, pieces, LONGEST_HEADER_BYTES)
+            expected = implied_bytes(head_of(content))
+            _refuse_impossible(path.name, expected, os.fstat(stream.fileno()).st_size)
+            try:
                 _fill(content, pieces, expected + SLACK_BYTES + 1)
-        except OSError as error:
-            raise _unopened(path.name, error, expected) from error
-        except EOFError:
-            raise _ends_early(path.name, content.tell(), expected) from None
-        except zlib.error as error:
-            raise UnreadableFile(
-                f"{path.name}: the gzip data are damaged ({error}); expected an intact checksum; copy the file again",
-                code="E-CRC",
-            ) from None
+            except EOFError:
+                raise _ends_early(path.name, content.tell(), expected) from None
         _refuse_wrong_length(path.name, expected, content.tell())
         warnings = _name_warnings(path.name, packed, content.tell() - expected)
         if_it_fails.pop_all()
     return FileBytes(content, digest.hexdigest(), warnings)
 
 
-def _unopened(name: str, error: OSError, expected: int) -> UnreadableFile:
-    if error.errno == errno.ENOSPC:
-        return UnreadableFile(
-            f"{name}: no room to unpack its {expected:,} bytes in {tempfile.gettempdir()}; make room there or set "
-            "TMPDIR to a folder on a larger disk",
-            code="E-DISK",
-        )
-    return UnreadableFile(
-        f"{name}: cannot be opened ({error.strerror or error}); expected a readable file; check the path",
-        code="E-OPEN",
-    )
+def read_head(path: Path) -> bytes:
+    """The first (up to) 540 bytes of a file, unpacked; nothing behind them is looked at.
+
+    Raises:
+        UnreadableFile: As `read_bytes`, as far as that little can tell.
+    """
+    content = io.BytesIO()
+    with _told(path, content), path.open("rb") as stream:
+        _fill(content, _unpacked(stream, lambda _: None)[0], LONGEST_HEADER_BYTES)
+    return content.getvalue()[:LONGEST_HEADER_BYTES]
+
+
+@contextlib.contextmanager
+def _told(path: Path, content: BinaryIO) -> Iterator[None]:
+    """What goes wrong with a file while it is unpacked, in a line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise UnreadableFile(
+                f"{path.name}: no room to unpack it in {tempfile.gettempdir()}; make room there, or set TMPDIR to a "
+                "folder on a larger disk",
+                code="E-DISK",
+            ) from error
+        raise UnreadableFile(
+            f"{path.name}: cannot be opened ({error.strerror or error}); expected a readable file; check the path",
+            code="E-OPEN",
+        ) from error
+    except EOFError:
+        raise _ends_early(path.name, content.tell(), 0) from None
+    except zlib.error as error:
+        raise UnreadableFile(
+            f"{path.name}: the gzip data are damaged ({error}); expected an intact checksum; copy the file again",
+            code="E-CRC",
+        ) from None
+
+
+def _unpacked(stream: BinaryIO, update: Callable[[bytes], None]) -> tuple[Iterator[bytes], bool]:
+    """The bytes of a file, piece by piece, and whether it was packed."""
+    packed = stream.read(2) == GZIP_MAGIC
+    stream.seek(0)
+    chunks = _hashed_chunks(stream, update)
+    return (_inflate(chunks) if packed else chunks), packed
 
 
 def _hashed_chunks(stream: BinaryIO, update: Callable[[bytes], None]) -> Iterator[bytes]:
