@@ -179,11 +179,9 @@ class Segmenter:
             UnknownClass: A class is not known.
         """
         asked, maps = self.with_probabilities(classes, probabilities)
-        if isinstance(scan, Volume):
-            name, grid, unpacked = scan.source.name, scan.geometry, 0
-        else:
-            name = Path(scan).name
-            grid, unpacked = peek(scan, read or ReadOptions())
+        is_there = isinstance(scan, Volume)
+        name = scan.source.name if isinstance(scan, Volume) else Path(scan).name
+        grid, unpacked = (scan.geometry, 0) if isinstance(scan, Volume) else peek(scan, read or ReadOptions())
         model, voxels = model_grid(grid, self.preparation.spacing_mm).shape, math.prod(grid.shape)
         window = self.predictor.window_for(model)
         demand = Demand(
@@ -191,13 +189,22 @@ class Segmenter:
             window=window_bytes(self.predictor.network, window) + waiting_bytes(model, window, self.inference.overlap),
             model_grid=model_grid_bytes(model, len(self._with_neighbors(asked)), len(maps)),
             unpacked=unpacked,
-            hu=4 * voxels,
+            hu=0 if is_there else 4 * voxels,  # part of the process by now
             smoothed=0 if grid.is_aligned or not self.preparation.antialias else 4 * voxels,
             masks=4 * voxels * word_count(len(asked)),
             maps=(voxels,) * len(maps),
         )
         most = None if self.max_memory_gb is None else round(self.max_memory_gb * 1e9)
         return plan_memory(demand, most, name)
+
+    @staticmethod
+    def read(scan: str | Path, options: ReadOptions | None = None) -> Volume:
+        """The scan in a file, just as `segment` reads it; for reading ahead.
+
+        Raises:
+            InputError: The scan cannot be used.
+        """
+        return read_volume(Path(scan), options or ReadOptions())
 
     def segment(
         self,
@@ -233,7 +240,7 @@ class Segmenter:
         plan = self.plan(scan, classes, read=read, probabilities=probabilities)
         keep_in_memory_below(plan.in_memory_below)
         clock = _Clock()
-        volume = scan if isinstance(scan, Volume) else read_volume(Path(scan), read or ReadOptions())
+        volume = scan if isinstance(scan, Volume) else self.read(scan, read)
         clock.lap("read")
         prepared = prepare(volume, self.preparation)
         clock.lap("prepare")

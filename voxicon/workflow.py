@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from voxicon.errors import OutputError, UsageError, VoxiconError
 from voxicon.io.atomic import file_sha256
-from voxicon.result import CASE_FILE, listed_files
+from voxicon.pipelining import Stages, in_turn, overlapped
+from voxicon.result import CASE_FILE, Result, listed_files
 
 if TYPE_CHECKING:
+    from voxicon.core.volume import Volume
     from voxicon.io.nifti import ReadOptions
     from voxicon.segmenter import Segmenter
 
 _SUFFIXES = (".nii.gz", ".nii")
 
 IfExists = Literal["refuse", "overwrite", "continue"]
+
+Progress = Callable[["Job", int, int], None]
+"""Called with a job, windows done and windows in all."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,15 @@ class Wishes(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job."""
+    """What became of a job.
+
+    Attributes:
+        job: The job.
+        status: Whether there is a new result, one that was there already, or none.
+        error: Why there is none.
+        seconds: Of a new result: the wall seconds of its own stages, added up. Where stages of several scans
+            overlap, those of all outcomes are more than the batch took.
+    """
 
     job: Job
     status: Literal["done", "skipped", "failed"]
@@ -102,30 +116,108 @@ def run_jobs(
     *,
     if_exists: IfExists = "refuse",
     preview: bool = True,
-    progress: Callable[[Job, int, int], None] = lambda _job, _done, _total: None,
+    progress: Progress = lambda _job, _done, _total: None,
+    ahead: bool = True,
     **wishes: Unpack[Wishes],
-) -> Iterator[Outcome]:
-    """Segment and save one job after the other, and tell what became of each.
+) -> Generator[Outcome, None, None]:
+    """Segment and save one job after the other, and tell what became of each, in their order.
 
     Only this package's own errors are caught; they fail their job and the next one starts. With ``continue``, a
     complete result of the same wishes is left as it is; one that only lacks probabilities is made again.
+
+    While a scan is computed, the next is read and the result before it is written, each on a thread of its own: at
+    most three scans are in memory. A job is told of when all of its files are on disk, but not before the next is
+    computed. A job waits for those before it where it has to do with their folders. Closing the generator waits
+    for what is being read or written, and starts nothing else.
+
+    Args:
+        segmenter: The weights.
+        jobs: What to do. The next one is asked for before the one before it is computed.
+        classes: As of `Segmenter.segment`.
+        if_exists: What to do about a folder that is not empty.
+        preview: Whether to write ``preview.png``.
+        progress: Called with the job, windows done and windows in all, on the caller's thread.
+        ahead: False does one thing after the other, with the same outcomes and one scan in memory.
+        wishes: More for `Segmenter.segment`.
+
+    Yields:
+        One outcome per job; none without jobs.
     """
     wanted = None if classes is None else list(classes)
-    for job in jobs:
-        try:
-            if if_exists == "continue" and is_complete(job.folder) and _holds(job, segmenter, wanted, wishes):
+    stages = _Segmenting(segmenter, wanted, wishes, if_exists, preview, progress)
+    pipeline = overlapped if ahead else in_turn
+    cases = pipeline(jobs, stages)
+    with closing(cases):
+        for job, became in cases:
+            if isinstance(became, VoxiconError):
+                yield Outcome(job, "failed", became)
+            elif became is None:
                 yield Outcome(job, "skipped")
-                continue
-            if if_exists == "refuse" and job.folder.is_dir() and any(job.folder.iterdir()):
-                raise OutputError(
-                    f"{job.folder}: already holds a result; use --overwrite to replace it or --continue to keep it"
-                )
-            told = partial(progress, job)
-            result = segmenter.segment(job.scan, wanted, progress=told, **wishes)
-            result.save(job.folder, preview=preview)
-            yield Outcome(job, "done", seconds=round(sum(result.seconds.values()), 1))
-        except VoxiconError as error:
-            yield Outcome(job, "failed", error)
+            else:
+                yield Outcome(job, "done", seconds=became)
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A scan in memory, and the wall seconds that reading it took."""
+
+    volume: Volume
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Segmenting(Stages[Job, _Scan, Result, float]):
+    """The stages of a job; the last one tells the seconds of an `Outcome`."""
+
+    segmenter: Segmenter
+    wanted: list[str] | None
+    wishes: Wishes
+    if_exists: IfExists
+    preview: bool
+    progress: Progress
+
+    def read(self, item: Job) -> _Scan | None:
+        """The scan; None where its result is complete and to be kept.
+
+        Raises:
+            OutputError: The folder holds something that is neither to be replaced nor to be kept.
+            InputError: The scan cannot be used.
+            UnknownClass: Something is asked for that these weights do not know.
+        """
+        folder, wishes = item.folder, self.wishes
+        if self.if_exists == "continue" and is_complete(folder) and _holds(item, self.segmenter, self.wanted, wishes):
+            return None
+        if self.if_exists == "refuse" and folder.is_dir() and any(folder.iterdir()):
+            raise OutputError(
+                f"{folder}: already holds a result; use --overwrite to replace it or --continue to keep it"
+            )
+        self.segmenter.with_probabilities(self.wanted, wishes.get("probabilities"))
+        began = time.monotonic()
+        volume = self.segmenter.read(item.scan, wishes.get("read"))
+        return _Scan(volume, round(time.monotonic() - began, 2))
+
+    def compute(self, item: Job, read: _Scan, check: Callable[[], None]) -> Result:
+        """The result, not yet on disk."""
+
+        def told(done: int, total: int) -> None:
+            check()
+            self.progress(item, done, total)
+
+        result = self.segmenter.segment(read.volume, self.wanted, progress=told, **self.wishes)
+        # Given a volume, the segmenter had nothing to read.
+        result.seconds["read"] = read.seconds
+        return result
+
+    def write(self, item: Job, computed: Result) -> float:
+        """Save the result; returns the seconds of all of its stages."""
+        computed.save(item.folder, preview=self.preview)
+        return round(sum(computed.seconds.values()), 1)
+
+    def clash(self, item: Job, earlier: Job) -> bool:
+        """Whether a job looks into, or is to fill, a folder that an earlier one is filling."""
+        here, there = item.folder.resolve(), earlier.folder.resolve()
+        within = there in (here, *here.parents, *item.scan.resolve().parents)
+        return within or here in there.parents
 
 
 def is_result(path: Path) -> bool:

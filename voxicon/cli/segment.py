@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -130,9 +131,11 @@ def _run(
             progress=lambda job, done, total: tick(job.folder.name, done, total),
             cleanup=cleanup, read=options, probabilities=asked if _EVERY in maps else named,
         )  # fmt: skip
-        for outcome in outcomes:
-            failed += outcome.status == "failed"
-            _tell(outcome, quiet=quiet, as_json=as_json)
+        # Closed here, what is being written when telling fails (a broken pipe) is still whole.
+        with closing(outcomes):
+            for outcome in outcomes:
+                failed += outcome.status == "failed"
+                _tell(outcome, quiet=quiet, as_json=as_json)
     return failed
 
 
