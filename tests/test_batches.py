@@ -212,22 +212,38 @@ def test_jobs_that_share_a_folder_do_not_run_side_by_side(
 ) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "out", target_is_directory=True)
     (tmp_path / "out").mkdir()
-    first, second, above, within = (
+    first, second = (
         Job(scans / "a.nii.gz", tmp_path / "out" / "case"),
         Job(scans / "b.nii.gz", tmp_path / "link" / "case"),
-        Job(scans / "c.nii.gz", tmp_path / "out"),
-        Job(tmp_path / "out" / "case" / "combined_labels.nii.gz", tmp_path / "elsewhere"),
     )
     outcomes = list(run_jobs(segmenter, [first, second], WORDS, preview=False, ahead=ahead))
     assert [outcome.status for outcome in outcomes] == ["done", "failed"]
     again = list(run_jobs(segmenter, [first, second], WORDS, if_exists="overwrite", preview=False, ahead=ahead))
     assert [outcome.status for outcome in again] == ["done", "done"]
     assert json.loads((first.folder / "case.json").read_text())["case"] == "b"
-    shutil.rmtree(first.folder)
-    others = list(run_jobs(segmenter, [first, above, within], WORDS, preview=False, ahead=ahead))
-    # Read after the one before it: there, and a label map.
-    assert [outcome.status for outcome in others] == ["done", "failed", "failed"]
-    assert [getattr(outcome.error, "code", "") for outcome in others] == ["", "E-OUTPUT", "E-INTENT"]
+
+
+@pytest.mark.parametrize(
+    ("scan", "folder", "clashes"),
+    [
+        ("b.nii.gz", "out/b", False),
+        ("out/b.nii.gz", "out/b", False),
+        ("b.nii.gz", "out/a", True),
+        ("b.nii.gz", "link/a", True),
+        ("b.nii.gz", "out", True),
+        ("b.nii.gz", "out/a/segmentations", True),
+        ("out/a/combined_labels.nii.gz", "out/b", True),
+        ("b.nii.gz", "out/ab", False),
+    ],
+)
+def test_which_jobs_have_to_do_with_each_other(
+    segmenter: Segmenter, tmp_path: Path, scan: str, folder: str, clashes: bool
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "out", target_is_directory=True)
+    stages = workflow._Segmenting(segmenter, None, {}, "refuse", False, lambda *_: None)
+    earlier = Job(tmp_path / "a.nii.gz", tmp_path / "out" / "a")
+    assert stages.clash(Job(tmp_path / scan, tmp_path / folder), earlier) is clashes
 
 
 @pytest.mark.parametrize("ahead", [True, False])
