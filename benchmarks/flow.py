@@ -12,21 +12,16 @@ writes OUT/flow.json and prints a table. ``--side-mm 0`` takes the whole scan.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
-import time
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 
 import nibabel as nib
 import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.measure import Run, apart, machine, medians, run, table, write
 from benchmarks.original_flow import predictor, preparation
 from tests.model.original import N_CLASSES, Weights, swin_shapes, unet_shapes, weights
 from voxicon.core.concepts import Vocabulary
@@ -37,29 +32,6 @@ SPREAD, FOUND = 4.9, 0.09
 
 _OUTGOING, _BIAS = slice(128, 136), 152
 """Of a class's 153 parameters: weights of the last layer, and its bias."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One process, from start to exit."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_gb: float
-    printed: str
-
-
-def run(*command: object) -> Run:
-    """Run a command to its end and measure it."""
-    began = time.perf_counter()
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    printed = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"failed: {' '.join(map(str, command))}")
-    peak_gb = usage.ru_maxrss * 1024 / 1e9
-    return Run(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, peak_gb, printed)
 
 
 def cut(scan: Path, side_mm: float, out: Path) -> Path:
@@ -116,10 +88,7 @@ def make(backbone: str, scan: Path, path: Path) -> None:
 def compare(backbone: str, scan: Path, out: Path, runs: int, engines: list[str]) -> dict[str, object]:
     """Both flows in turn, `runs` times."""
     official, ours = out / f"{backbone}.pth", out / f"{backbone}.safetensors"
-    # In a process of its own: a process starts with the peak memory of the one it was forked from on its account.
-    maker = get_context("spawn").Process(target=make, args=(backbone, scan, official))
-    maker.start()
-    maker.join()
+    apart(make, backbone, scan, official)
     run(sys.executable, "-m", "voxicon", "weights", "convert", official, "-o", ours)
     found: dict[str, list[Run]] = {}
     flow = Path(__file__).with_name("original_flow.py")
@@ -136,21 +105,18 @@ def compare(backbone: str, scan: Path, out: Path, runs: int, engines: list[str])
     return {"runs": {name: [asdict(one) for one in several] for name, several in found.items()}, "dice": dice}
 
 
-def table(backbone: str, result: dict[str, object]) -> list[str]:
-    """Markdown rows: medians, and ratios to the original."""
+def rows(backbone: str, result: dict[str, object]) -> list[list[object]]:
+    """Of each flow: medians, and ratios to the original."""
     runs: dict[str, list[dict[str, float]]] = result["runs"]  # type: ignore[assignment]
     dice: dict[str, dict[str, float]] = result["dice"]  # type: ignore[assignment]
-    of = {name: {key: median(one[key] for one in several) for key in ("seconds", "cpu_seconds", "peak_gb")}
-          for name, several in runs.items()}  # fmt: skip
-    rows = []
+    numbers = ("seconds", "cpu_seconds", "peak_gb")
+    of = {name: medians([{key: one[key] for key in numbers} for one in several]) for name, several in runs.items()}
+    found: list[list[object]] = []
     for name, mine in of.items():
         lowest = f"{min(dice[name].values()):.4f}" if name in dice else "–"
-        faster, smaller = (of["original"][key] / mine[key] for key in ("seconds", "peak_gb"))
-        rows.append(
-            f"| {backbone} | {name} | {mine['seconds']:.0f} | {mine['cpu_seconds']:.0f} | {mine['peak_gb']:.1f} "
-            f"| {faster:.1f}× | {smaller:.1f}× | {lowest} |"
-        )
-    return rows
+        ratios = [f"{of['original'][key] / mine[key]:.1f}×" for key in ("seconds", "peak_gb")]
+        found.append([backbone, name, *mine.values(), *ratios, lowest])
+    return found
 
 
 def main() -> None:
@@ -164,17 +130,14 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=["torch", "openvino"])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    about = machine()
     scan = cut(options.scan, options.side_mm, options.out)
-    lines = [
-        "| network | flow | s | CPU s | peak GB | faster | smaller | lowest Dice |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    results = {}
+    results: dict[str, dict[str, object]] = {}
     for backbone in options.backbones:
         results[backbone] = compare(backbone, scan, options.out, options.runs, options.engines)
-        (options.out / "flow.json").write_text(json.dumps(results, indent=1), "utf8")
-        lines += table(backbone, results[backbone])
-    print("\n".join(lines))
+        write(options.out / "flow.json", about, results)
+    header = ["network", "flow", "s", "CPU s", "peak GB", "faster", "smaller", "lowest Dice"]
+    print(table(header, [row for backbone, result in results.items() for row in rows(backbone, result)]))
 
 
 if __name__ == "__main__":
