@@ -77,6 +77,16 @@ def seconds_of(call: Callable[[], object], at_least: float = 0.2) -> float:
     return (time.perf_counter() - began) / count
 
 
+def flops_of(call: Callable[[], object]) -> int:
+    """What a call computes forward in torch: two FLOPs per multiply-add of convolutions and matrix products."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
+
+
 def medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The median of every number over several measurements."""
     return {name: median(row[name] for row in rows) for name in rows[0]}

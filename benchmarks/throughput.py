@@ -9,7 +9,9 @@ own convolutions one at a time, because those of few channels cannot reach what 
     python benchmarks/throughput.py --out runs/throughput
 
 measures the starter weights in five rounds, writes OUT/throughput.json, and prints rates, ratios (the project wants at
-least half of the best convolution), and where torch spends the window: by block, and by kind of operation.
+least half of the best convolution), and where torch spends the window: by block, and by kind of operation. On a machine
+that does other work OMP_NUM_THREADS=1 tells more: two threads wait for each other after every operation, and the class
+networks are hundreds of small ones.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.measure import interleave, machine, seconds_of, table, write
+from benchmarks.measure import flops_of, interleave, machine, seconds_of, table, write
 from voxicon.infer.engine import Engine, pick_engine
 from voxicon.model.checkpoint import load_checkpoint
 from voxicon.model.head import EVERY_ROW
@@ -50,13 +52,6 @@ _CHAIN = 3
 """Convolutions in a row: OpenVINO changes the layout on the way in and out, which one alone should not pay for."""
 
 Task = Callable[[], object]
-
-
-def flops_of(call: Task) -> int:
-    """What a call computes, two FLOPs per multiply-add."""
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return int(counter.get_total_flops())
 
 
 def in_openvino(module: nn.Module, image: Tensor) -> Task:
@@ -253,7 +248,8 @@ def main() -> None:
     rates = {name: gflop[name] / seconds[name] for name in tasks}
     compared = ratios(rates, gflop)
     parts = {"block": by_block(network, image, options.rounds), "operation": by_operation(network, image)}
-    results = {"weights": options.weights, "window": size, "classes": len(network.classes), "gflop": gflop,
+    results = {"weights": options.weights, "window": size, "classes": len(network.classes),
+               "threads": torch.get_num_threads(), "gflop": gflop,
                "seconds": times, "gflops_per_second": rates, "ratios": compared, "parts": parts}  # fmt: skip
     write(options.out / "throughput.json", about, results)
     tell([[name, gflop[name], seconds[name], rates[name]] for name in tasks], compared, parts)
