@@ -60,11 +60,12 @@ def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def interleave(tasks: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
     """What each task returns, one after the other in every round, so that a busy minute hurts all of them alike."""
     found: dict[str, list[T]] = {name: [] for name in tasks}
+    erase, end = ("\r\033[K", "") if sys.stderr.isatty() else ("", "\n")
     for index in range(rounds):
         for name, task in tasks.items():
-            sys.stderr.write(f"\r\033[Kround {index + 1} of {rounds}: {name}")
+            sys.stderr.write(f"{erase}round {index + 1} of {rounds}: {name}{end}")
             found[name].append(task())
-    sys.stderr.write("\r\033[K")
+    sys.stderr.write(erase)
     return found
 
 

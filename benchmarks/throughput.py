@@ -142,7 +142,7 @@ def block_of(name: str) -> str:
     """What a module's account is told under."""
     if name in {"", "backbone"}:
         return {"": "class networks", "backbone": "backbone, between its blocks"}[name]
-    found = re.match(r"head|\w+(\.\w+)?(\.\d+)?", name)
+    found = re.match(r"head|backbone(\.host)?(\.\w+)?(\.\d+)?", name)
     assert found is not None
     return found.group()
 
