@@ -22,6 +22,7 @@ from voxicon import workflow
 from voxicon.cli import segment as command
 from voxicon.core.volume import Volume
 from voxicon.errors import NotCt, OutputError, UnknownClass
+from voxicon.infer.memory import MemoryPlan
 from voxicon.io.read_options import ReadOptions
 from voxicon.result import Result
 from voxicon.segmenter import Segmenter, load
@@ -75,6 +76,7 @@ def files(folder: Path) -> dict[str, bytes]:
     for name in [name for name in found if name.endswith("case.json")]:
         case = json.loads(found[name])
         case["seconds"] = list(case["seconds"])
+        case["memory"] = list(case["memory"])
         found[name] = json.dumps(case).encode()
     return found
 
@@ -87,10 +89,10 @@ class Spy:
         self.on_read = self.on_save = lambda _: None
         read, save = Segmenter.read, Result.save
 
-        def spied_read(scan: Path, options: ReadOptions | None = None) -> Volume:
+        def spied_read(scan: Path, options: ReadOptions | None, plan: MemoryPlan) -> Volume:
             self.log.append(f"read {scan.name[0]}")
             self.on_read(scan.name[0])
-            return read(scan, options)
+            return read(scan, options, plan)
 
         def spied_save(result: Result, folder: Path, **options: Any) -> list[Path]:
             self.log.append(f"save {folder.name}")
@@ -241,7 +243,7 @@ def test_which_jobs_have_to_do_with_each_other(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "out", target_is_directory=True)
-    stages = workflow._Segmenting(segmenter, None, {}, "refuse", False, lambda *_: None)
+    stages = workflow._Segmenting(segmenter, None, {}, "refuse", False, lambda *_: None, lambda *_: None)
     earlier = Job(tmp_path / "a.nii.gz", tmp_path / "out" / "a")
     assert stages.clash(Job(tmp_path / scan, tmp_path / folder), earlier) is clashes
 
@@ -253,8 +255,8 @@ def test_no_scan_is_kept_in_memory_once_its_result_is_written(
     gone = {name: threading.Event() for name in "abcd"}
     read = Segmenter.read
 
-    def watched(scan: Path, options: ReadOptions | None = None) -> Volume:
-        volume = read(scan, options)
+    def watched(scan: Path, options: ReadOptions | None, plan: MemoryPlan) -> Volume:
+        volume = read(scan, options, plan)
         weakref.finalize(volume, gone[scan.name[0]].set)
         return volume
 
@@ -331,7 +333,9 @@ def test_an_error_that_is_none_of_ours_reaches_the_caller(
 def test_whether_the_writer_broke_is_asked_at_every_window(segmenter: Segmenter, scans: Path, tmp_path: Path) -> None:
     told: list[int] = []
     asked: list[int] = []
-    stages = workflow._Segmenting(segmenter, ["liver"], {}, "refuse", False, lambda _, done, __: told.append(done))
+    stages = workflow._Segmenting(
+        segmenter, ["liver"], {}, "refuse", False, lambda _, done, __: told.append(done), lambda *_: None
+    )
     job = Job(scans / "a.nii.gz", tmp_path / "a")
     read = stages.read(job)
     assert read is not None
@@ -345,7 +349,8 @@ def test_lines_on_the_terminal_are_in_the_order_of_the_scans(
     shutil.copytree(scans, tmp_path / "scans")
     (tmp_path / "scans" / "b.nii.gz").write_bytes((scans / "b.nii.gz").read_bytes()[:500])
     options: dict[str, Any] = {
-        "weights": str(weights), "device": "cpu", "engine": "torch", "overlap": None, "cleanup": "default",
+        "weights": str(weights), "device": "cpu", "engine": "torch", "overlap": None,
+        "max_memory_gb": None, "cleanup": "default",
         "options": ReadOptions(), "preview": False, "quiet": False, "as_json": True,
     }  # fmt: skip
     assert command._run([tmp_path / "scans"], tmp_path / "out", None, [], if_exists="refuse", **options) == 1
@@ -369,7 +374,8 @@ def test_results_being_written_when_telling_fails_are_finished(
     spy.on_save = lambda name: name != "d" or telling.wait(SAFETY_SECONDS)
     monkeypatch.setattr(command, "_tell", pipe_is_broken)
     options: dict[str, Any] = {
-        "weights": str(weights), "device": "cpu", "engine": "torch", "overlap": None, "cleanup": "default",
+        "weights": str(weights), "device": "cpu", "engine": "torch", "overlap": None,
+        "max_memory_gb": None, "cleanup": "default",
         "options": ReadOptions(), "preview": False, "quiet": True, "as_json": False,
     }  # fmt: skip
     # The traceback in `caught` keeps the frames of the command alive, as the one on the way to main does.
@@ -378,3 +384,21 @@ def test_results_being_written_when_telling_fails_are_finished(
     assert caught.traceback
     assert not any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate())
     assert is_complete(tmp_path / "c")
+
+
+def test_with_a_limit_of_memory_scans_go_one_by_one_and_too_large_ones_fail_unread(
+    weights: Path, scans: Path, tmp_path: Path, spy: Spy
+) -> None:
+    segmenter = load(weights, device="cpu", engine="torch", max_memory_gb=64)
+    planned: list[str] = []
+    jobs = find_jobs([scans], tmp_path / "out")
+    outcomes = run_jobs(segmenter, jobs, WORDS, preview=False, planned=lambda job, plan: planned.append(str(plan)))
+    assert statuses(list(outcomes)) == [(name, "done") for name in "abcd"]
+    assert spy.log == [f"{what} {name}" for name in "abcd" for what in ("read", "save")]
+    assert all(line.startswith("about ") and line.endswith(" GB of memory") for line in planned)
+    assert len(planned) == 4
+    spy.log.clear()
+    segmenter.max_memory_gb = 0.1
+    again = list(run_jobs(segmenter, find_jobs([scans], tmp_path / "small"), WORDS))
+    assert [outcome.error.code for outcome in again if outcome.error] == ["E-MEMORY"] * 4
+    assert spy.log == []

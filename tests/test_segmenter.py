@@ -273,7 +273,7 @@ def test_memory_is_planned_from_the_header_alone(segmenter: Segmenter, tmp_path:
     scan.write_bytes(scan.read_bytes()[:-40])  # the voxels are not looked at
     assert segmenter.plan(scan).demand.maps == ()
     in_memory = segmenter.plan(body((8.0, 8.0, 10.0), rotation(10, 2))).demand
-    assert (in_memory.unpacked, in_memory.smoothed) == (0, in_memory.hu)
+    assert (in_memory.unpacked, in_memory.hu, in_memory.smoothed) == (0, 0, 4 * 9000)
 
 
 def test_a_scan_that_does_not_fit_is_refused_before_it_is_read(tmp_path: Path) -> None:

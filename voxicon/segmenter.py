@@ -24,7 +24,6 @@ from voxicon.infer.predictor import InferenceConfig, Predictor, Progress
 from voxicon.infer.windows import Size
 from voxicon.io.nifti import ReadOptions, peek, read_volume
 from voxicon.model.checkpoint import Checkpoint, load_checkpoint
-from voxicon.model.footprint import window_bytes
 from voxicon.prep.pipeline import PreparationConfig, model_grid, prepare
 from voxicon.result import Result
 from voxicon.weights.store import engines_folder, resolve
@@ -186,7 +185,7 @@ class Segmenter:
         window = self.predictor.window_for(model)
         demand = Demand(
             process=resident_bytes(),
-            window=window_bytes(self.predictor.network, window) + waiting_bytes(model, window, self.inference.overlap),
+            window=self.predictor.network.window_bytes(window) + waiting_bytes(model, window, self.inference.overlap),
             model_grid=model_grid_bytes(model, len(self._with_neighbors(asked)), len(maps)),
             unpacked=unpacked,
             hu=0 if is_there else 4 * voxels,  # part of the process by now
@@ -198,12 +197,18 @@ class Segmenter:
         return plan_memory(demand, most, name)
 
     @staticmethod
-    def read(scan: str | Path, options: ReadOptions | None = None) -> Volume:
+    def read(scan: str | Path, options: ReadOptions | None, plan: MemoryPlan) -> Volume:
         """The scan in a file, just as `segment` reads it; for reading ahead.
+
+        Args:
+            scan: A NIfTI file of a CT.
+            options: What to do about an odd file.
+            plan: Of this scan: what of it lies in a file.
 
         Raises:
             InputError: The scan cannot be used.
         """
+        keep_in_memory_below(plan.in_memory_below)
         return read_volume(Path(scan), options or ReadOptions())
 
     def segment(
@@ -240,7 +245,7 @@ class Segmenter:
         plan = self.plan(scan, classes, read=read, probabilities=probabilities)
         keep_in_memory_below(plan.in_memory_below)
         clock = _Clock()
-        volume = scan if isinstance(scan, Volume) else self.read(scan, read)
+        volume = scan if isinstance(scan, Volume) else self.read(scan, read, plan)
         clock.lap("read")
         prepared = prepare(volume, self.preparation)
         clock.lap("prepare")

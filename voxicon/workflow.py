@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
@@ -18,6 +18,7 @@ from voxicon.result import CASE_FILE, Result, listed_files
 
 if TYPE_CHECKING:
     from voxicon.core.volume import Volume
+    from voxicon.infer.memory import MemoryPlan
     from voxicon.io.nifti import ReadOptions
     from voxicon.segmenter import Segmenter
 
@@ -117,6 +118,7 @@ def run_jobs(
     if_exists: IfExists = "refuse",
     preview: bool = True,
     progress: Progress = lambda _job, _done, _total: None,
+    planned: Callable[[Job, MemoryPlan], None] = lambda _job, _plan: None,
     ahead: bool = True,
     **wishes: Unpack[Wishes],
 ) -> Generator[Outcome, None, None]:
@@ -137,15 +139,18 @@ def run_jobs(
         if_exists: What to do about a folder that is not empty.
         preview: Whether to write ``preview.png``.
         progress: Called with the job, windows done and windows in all, on the caller's thread.
-        ahead: False does one thing after the other, with the same outcomes and one scan in memory.
+        planned: Called with the job and what it will take of memory, before it is computed, on the caller's thread.
+        ahead: False does one thing after the other, with the same outcomes and one scan in memory; so does a
+            segmenter with a limit of memory.
         wishes: More for `Segmenter.segment`.
 
     Yields:
         One outcome per job; none without jobs.
     """
     wanted = None if classes is None else list(classes)
-    stages = _Segmenting(segmenter, wanted, wishes, if_exists, preview, progress)
-    pipeline = overlapped if ahead else in_turn
+    stages = _Segmenting(segmenter, wanted, wishes, if_exists, preview, progress, planned)
+    # A limit is for one scan at a time: what the others will take is not known when one is planned.
+    pipeline = overlapped if ahead and segmenter.max_memory_gb is None else in_turn
     cases = pipeline(jobs, stages)
     with closing(cases):
         for job, became in cases:
@@ -159,9 +164,10 @@ def run_jobs(
 
 @dataclass(frozen=True)
 class _Scan:
-    """A scan in memory, and the wall seconds that reading it took."""
+    """A scan in memory, what was planned for it, and the wall seconds that reading it took."""
 
     volume: Volume
+    plan: MemoryPlan
     seconds: float
 
 
@@ -175,13 +181,14 @@ class _Segmenting(Stages[Job, _Scan, Result, float]):
     if_exists: IfExists
     preview: bool
     progress: Progress
+    planned: Callable[[Job, MemoryPlan], None]
 
     def read(self, item: Job) -> _Scan | None:
         """The scan; None where its result is complete and to be kept.
 
         Raises:
             OutputError: The folder holds something that is neither to be replaced nor to be kept.
-            InputError: The scan cannot be used.
+            InputError: The scan cannot be used, or takes more memory than it may.
             UnknownClass: Something is asked for that these weights do not know.
         """
         folder, wishes = item.folder, self.wishes
@@ -191,13 +198,15 @@ class _Segmenting(Stages[Job, _Scan, Result, float]):
             raise OutputError(
                 f"{folder}: already holds a result; use --overwrite to replace it or --continue to keep it"
             )
-        self.segmenter.with_probabilities(self.wanted, wishes.get("probabilities"))
+        options, maps = wishes.get("read"), wishes.get("probabilities")
+        plan = self.segmenter.plan(item.scan, self.wanted, read=options, probabilities=maps)
         began = time.monotonic()
-        volume = self.segmenter.read(item.scan, wishes.get("read"))
-        return _Scan(volume, round(time.monotonic() - began, 2))
+        volume = self.segmenter.read(item.scan, options, plan)
+        return _Scan(volume, plan, round(time.monotonic() - began, 2))
 
     def compute(self, item: Job, read: _Scan, check: Callable[[], None]) -> Result:
         """The result, not yet on disk."""
+        self.planned(item, read.plan)
 
         def told(done: int, total: int) -> None:
             check()
@@ -206,7 +215,7 @@ class _Segmenting(Stages[Job, _Scan, Result, float]):
         result = self.segmenter.segment(read.volume, self.wanted, progress=told, **self.wishes)
         # Given a volume, the segmenter had nothing to read.
         result.seconds["read"] = read.seconds
-        return result
+        return replace(result, memory=read.plan.to_dict())
 
     def write(self, item: Job, computed: Result) -> float:
         """Save the result; returns the seconds of all of its stages."""

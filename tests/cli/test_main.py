@@ -25,8 +25,8 @@ from voxicon.synthesis.phantom.body import draw_body
 OPTIONS = {
     "segment": {
         "-i", "--input", "-o", "--output", "-c", "--classes", "--probabilities", "--weights", "--device", "--engine",
-        "--overlap", "--fast", "--cleanup", "--overwrite", "--continue", "--preview", "--no-preview", "--json", "-q",
-        "--quiet", "--debug", "--volume", "--use", "--assume-orientation", "--spacing", "--hu-offset",
+        "--overlap", "--fast", "--max-memory", "--cleanup", "--overwrite", "--continue", "--preview", "--no-preview",
+        "--json", "-q", "--quiet", "--debug", "--volume", "--use", "--assume-orientation", "--spacing", "--hu-offset",
     },
     "classes": {"--weights", "--json", "--debug"},
     "train": {

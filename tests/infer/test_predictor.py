@@ -87,6 +87,7 @@ class _Constant(nn.Module):
     """A backbone and a head whose logits are one constant everywhere."""
 
     size_multiple = 1
+    floats_per_voxel = 1.0
 
 
 class _ConstantNetwork(UniversalNetwork):

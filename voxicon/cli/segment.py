@@ -50,6 +50,9 @@ def segment(
     overlap: Annotated[
         float | None, typer.Option(help="Share of a window its neighbor covers too; the weights' own if left out.")
     ] = None,
+    max_memory: Annotated[
+        float | None, typer.Option(metavar="GB", help="Stay below, by temporary files; refuse scans that cannot.")
+    ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="The same as --overlap 0.25: less exact.")] = False,
     cleanup: Annotated[
         Literal["default", "original", "none"], typer.Option(help="Rules applied to masks; original: as the authors.")
@@ -82,8 +85,8 @@ def segment(
     options = _read_options(volume, use, assume_orientation, spacing, hu_offset)
     failed = _run(
         inputs, out, _words(classes) if classes else None, _words(probabilities),
-        weights=weights, device=device, engine=engine, overlap=_FAST_OVERLAP if fast else overlap, cleanup=cleanup,
-        options=options, preview=preview,
+        weights=weights, device=device, engine=engine, overlap=_FAST_OVERLAP if fast else overlap,
+        max_memory_gb=max_memory, cleanup=cleanup, options=options, preview=preview,
         if_exists="overwrite" if overwrite else "continue" if keep else "refuse", quiet=quiet, as_json=as_json,
     )  # fmt: skip
     if failed:
@@ -100,6 +103,7 @@ def _run(
     device: str,
     engine: Literal["auto", "torch", "openvino"],
     overlap: float | None,
+    max_memory_gb: float | None,
     cleanup: Literal["default", "original", "none"],
     options: ReadOptions,
     preview: bool,
@@ -118,7 +122,7 @@ def _run(
 
     from voxicon.segmenter import load
 
-    segmenter = load(weights, device=device, engine=engine, overlap=overlap)
+    segmenter = load(weights, device=device, engine=engine, overlap=overlap, max_memory_gb=max_memory_gb)
     asked, _ = segmenter.with_probabilities(names, named)
     if not quiet:
         typer.echo(
@@ -129,6 +133,7 @@ def _run(
         outcomes = run_jobs(
             segmenter, jobs, asked, if_exists=if_exists, preview=preview,
             progress=lambda job, done, total: tick(job.folder.name, done, total),
+            planned=lambda job, plan: None if quiet else typer.echo(f"{job.scan.name}: takes {plan}", err=True),
             cleanup=cleanup, read=options, probabilities=asked if _EVERY in maps else named,
         )  # fmt: skip
         # Closed here, what is being written when telling fails (a broken pipe) is still whole.

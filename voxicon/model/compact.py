@@ -72,6 +72,7 @@ class CompactUNet(nn.Module):
         bottleneck_channels: Channels of the deepest map.
         decoder_channels: Channels of the last decoder map.
         size_multiple: Inputs must be a multiple of this along each axis.
+        floats_per_voxel: Numbers that live at one time, at most, per voxel of a window; about, counted by the tests.
         recompute: Keep less for the backward pass: one map per level and step, nothing of what is inside.
     """
 
@@ -94,6 +95,8 @@ class CompactUNet(nn.Module):
         self.up = nn.ModuleList(_ConvBlock(2 * fine, fine) for fine, _ in reversed(levels))
         self.bottleneck_channels = channels[-1]
         self.decoder_channels = channels[0]
+        # In the last block: skip, lifted map, the two side by side, a convolution, its norm; and what the stem saw.
+        self.floats_per_voxel = 6 * channels[0] + 8
         self.size_multiple = 2 ** len(levels)
         self.recompute = False
 

@@ -49,6 +49,7 @@ class SwinUNETRFeatures(nn.Module):
         bottleneck_channels: Channels of the deepest map.
         decoder_channels: Channels of the last decoder map.
         size_multiple: Inputs must be a multiple of this along each axis, and longer than it along one.
+        floats_per_voxel: Numbers that live at one time, at most, per voxel of a window; about, counted by the tests.
         recompute: Keep less for the backward pass: one map per level and step, and the inputs of attention.
     """
 
@@ -65,6 +66,7 @@ class SwinUNETRFeatures(nn.Module):
                 module.register_buffer(name, index, persistent=False)
         self.bottleneck_channels = 16 * feature_size
         self.decoder_channels = feature_size
+        self.floats_per_voxel = 8 * feature_size
         self.size_multiple = 32
         self.recompute = False
 

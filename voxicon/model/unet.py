@@ -46,6 +46,7 @@ class GenesisUNet(nn.Module):
         bottleneck_channels: Channels of the deepest map.
         decoder_channels: Channels of the last decoder map.
         size_multiple: Inputs must be a multiple of this along each axis.
+        floats_per_voxel: Numbers that live at one time, at most, per voxel of a window; about, counted by the tests.
         recompute: Keep less for the backward pass: one map per level and step, nothing of what is inside.
     """
 
@@ -62,6 +63,7 @@ class GenesisUNet(nn.Module):
         )
         self.bottleneck_channels = channels[-1]
         self.decoder_channels = channels[0]
+        self.floats_per_voxel = 15 * width
         self.size_multiple = 2 ** len(steps)
         self.recompute = False
 
