@@ -221,3 +221,83 @@ def test_torch_is_torch(tmp_path: Path) -> None:
 def test_nothing_is_reported_to_anyone(kept: Path) -> None:
     openvino(kept)
     assert sys.modules["openvino_telemetry"] is None
+
+
+@pytest.fixture(scope="module")
+def bf16_processor() -> None:
+    if "BF16" not in engine_module._library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor does not compute in bf16")
+
+
+@pytest.mark.usefixtures("bf16_processor")
+@pytest.mark.parametrize("wanted", ["auto", "openvino"])
+def test_bf16_is_compiled_of_what_is_kept_for_fp32(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Any
+) -> None:
+    images = torch.rand(2, 1, *WINDOW, generator=torch.Generator().manual_seed(7))
+    with torch.inference_mode():
+        expected, _ = NETWORK.encode(images)
+    fresh = pick_engine(wanted, NETWORK, WINDOW, CPU, tmp_path, "bf16")
+    monkeypatch.setattr(engine_module, "_convert", lambda *_: pytest.fail("converted again"))
+    for found in (fresh, pick_engine(wanted, NETWORK, WINDOW, CPU, kept, "bf16")):
+        assert found.bf16 is not None
+        with torch.inference_mode():
+            fp32, bf16 = (encode(images, torch.tensor([3, 1])) for encode in (found.encode, found.bf16))
+        assert [part.dtype for part in bf16] == [torch.float32] * 2
+        assert [part.shape for part in bf16] == [part.shape for part in fp32]
+        # Eight binary digits: about a hundredth of the spread, where fp32 errs by a millionth.
+        rounded, error = (float((maps - expected).abs().max() / expected.std()) for maps in (bf16[0], fp32[0]))
+        assert error < 1e-4
+        assert 1e-3 < rounded < 0.2
+    assert len(list(kept.iterdir())) == 1, "nothing more is kept"
+    assert openvino(kept).bf16 is None, "nobody asked for it"
+
+
+def test_a_processor_without_bf16_refuses_it(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Old:
+        def get_property(self, _: str, name: str) -> Any:
+            return {"FULL_DEVICE_NAME": "Old One", "OPTIMIZATION_CAPABILITIES": ["FP32"]}[name]
+
+    library = type("Library", (), {"__version__": "2026.1.0-x", "Core": Old})
+    monkeypatch.setattr(engine_module, "_library", lambda: library)
+    for wanted in ("auto", "openvino"):
+        with pytest.raises(
+            ConfigError, match=r"bf16: this processor \(Old One\) does not compute in it; use precision fp32"
+        ):
+            pick_engine(wanted, NETWORK, WINDOW, CPU, kept, "bf16")
+
+
+def test_torch_on_a_processor_refuses_bf16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"torch gains nothing by it .*; use engine openvino or precision fp32"):
+        pick_engine("torch", NETWORK, WINDOW, CPU, tmp_path, "bf16")
+    monkeypatch.setattr(engine_module.importlib.util, "find_spec", lambda _: None)
+    for wanted in ("auto", "openvino"):
+        with pytest.raises(ConfigError, match=r"bf16 needs OpenVINO on a processor: it is not .*; use precision fp32"):
+            pick_engine(wanted, NETWORK, WINDOW, CPU, tmp_path, "bf16")
+
+
+def test_a_gpu_computes_in_bf16_where_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    able = {torch.device("cuda:0"): (8, 0), torch.device("cuda:1"): (7, 5)}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", able.__getitem__)
+    found = pick_engine("auto", NETWORK, WINDOW, torch.device("cuda:0"), tmp_path, "bf16")
+    assert (found.name, found.encode, found.note) == ("torch", NETWORK.encode, "")
+    assert found.bf16 is not None
+    for device in ("cuda:1", "mps"):
+        with pytest.raises(ConfigError, match=f"device {device} does not compute in it; use precision fp32"):
+            pick_engine("auto", NETWORK, WINDOW, torch.device(device), tmp_path, "bf16")
+
+
+def test_torch_in_bf16_answers_in_float32() -> None:
+    images = torch.rand(2, 1, *WINDOW, generator=torch.Generator().manual_seed(7))
+    with torch.inference_mode():
+        found, expected = (
+            encode(images, torch.tensor([3, 1])) for encode in (engine_module._autocast(NETWORK), NETWORK.encode)
+        )
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours.dtype, ours.shape) == (torch.float32, theirs.shape)
+        assert 1e-4 < float((ours - theirs).abs().max() / theirs.std()) < 0.2
+
+
+def test_a_precision_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="precision 'fp16' is unknown; use fp32 or bf16"):
+        pick_engine("auto", NETWORK, WINDOW, CPU, tmp_path, "fp16")  # type: ignore[arg-type]

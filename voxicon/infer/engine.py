@@ -40,6 +40,12 @@ if TYPE_CHECKING:
 
 EngineName = Literal["auto", "torch", "openvino"]
 
+Precision = Literal["fp32", "bf16"]
+"""What windows are computed in; whether bf16 is used is decided scan by scan (`voxicon.infer.precision`)."""
+
+_BF16_CAPABILITY = (8, 0)
+"""Of a CUDA device. Source: NVIDIA's CUDA programming guide, arithmetic instructions: bf16 from 8.0 on."""
+
 MOST_DIFFERENCE = 0.01
 """Largest difference of a probability from that of torch. Own choice: one percentage point, where float32 rounding in
 another order was measured to give a thirteenth of it (starter weights; ``proof.json`` of what is kept holds it)."""
@@ -58,15 +64,22 @@ class Engine:
         name: ``torch``, or ``openvino`` with its version.
         encode: As `UniversalNetwork.encode`.
         note: Why it is not the one that was to be taken; empty if it is.
+        bf16: The same as `encode`, computed in bf16 and answered in float32; None where that was not asked for.
     """
 
     name: str
     encode: Encode
     note: str = ""
+    bf16: Encode | None = None
 
 
 def pick_engine(
-    wanted: EngineName, network: UniversalNetwork, window: Size, device: torch.device, folder: Path
+    wanted: EngineName,
+    network: UniversalNetwork,
+    window: Size,
+    device: torch.device,
+    folder: Path,
+    precision: Precision = "fp32",
 ) -> Engine:
     """The engine asked for; ``auto`` takes OpenVINO on a processor where it is installed and proves itself.
 
@@ -77,21 +90,49 @@ def pick_engine(
         device: Where torch computes. OpenVINO is for ``cpu`` alone.
         folder: Where converted networks are kept; made when needed. One that cannot be written costs the conversion
             each time.
+        precision: ``bf16`` adds what computes in it.
 
     Raises:
-        ConfigError: No such engine, or ``openvino`` was asked for by name and cannot be had; says why.
+        ConfigError: No such engine or precision, ``openvino`` was asked for by name and cannot be had, or bf16 cannot;
+            says why.
     """
     if wanted not in get_args(EngineName):
         raise ConfigError(f"engine {wanted!r} is unknown; use {', '.join(get_args(EngineName))}")
-    plain = Engine("torch", network.encode)
+    if precision not in get_args(Precision):
+        raise ConfigError(f"precision {precision!r} is unknown; use {' or '.join(get_args(Precision))}")
     if wanted == "torch":
-        return plain
+        return _torch(network, device, precision)
     try:
-        return _openvino(network, window, device, folder)
+        return _openvino(network, window, device, folder, precision)
     except _NoOpenVino as reason:
+        if precision == "bf16" and device.type == "cpu":
+            raise ConfigError(f"precision bf16 needs OpenVINO on a processor: {reason}; use precision fp32") from reason
         if wanted == "openvino":
             raise ConfigError(f"engine openvino: {reason}; use engine auto or torch") from reason
-        return Engine(plain.name, plain.encode, f"{reason}; torch computes instead" if reason.matters else "")
+        note = f"{reason}; torch computes instead" if reason.matters else ""
+        return _torch(network, device, precision, note)
+
+
+def _torch(network: UniversalNetwork, device: torch.device, precision: Precision, note: str = "") -> Engine:
+    if precision == "fp32":
+        return Engine("torch", network.encode, note)
+    if device.type == "cpu":
+        # Measured with the starter weights: 2.9 s a window, where float32 takes 2.5.
+        raise ConfigError(
+            "precision bf16: torch gains nothing by it on a processor; use engine openvino or precision fp32"
+        )
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < _BF16_CAPABILITY:
+        raise ConfigError(f"precision bf16: device {device} does not compute in it; use precision fp32")
+    return Engine("torch", network.encode, note, _autocast(network))
+
+
+def _autocast(network: UniversalNetwork) -> Encode:
+    def encode(image_B1XYZ: Tensor, rows: Rows = EVERY_ROW) -> tuple[Tensor, Tensor]:
+        with torch.autocast(image_B1XYZ.device.type, torch.bfloat16):
+            maps, parameters = network.encode(image_B1XYZ, rows)
+        return maps.float(), parameters.float()
+
+    return encode
 
 
 class _NoOpenVino(Exception):
@@ -115,7 +156,9 @@ class _Windows(nn.Module):
         return head.shared_map(decoded), head.class_parameters(bottleneck, self.network.text_vectors)
 
 
-def _openvino(network: UniversalNetwork, window: Size, device: torch.device, folder: Path) -> Engine:
+def _openvino(
+    network: UniversalNetwork, window: Size, device: torch.device, folder: Path, precision: Precision
+) -> Engine:
     if device.type != "cpu":
         raise _NoOpenVino(f"it is for the processor, and the device is {device}", matters=False)
     if importlib.util.find_spec("openvino") is None:
@@ -125,11 +168,20 @@ def _openvino(network: UniversalNetwork, window: Size, device: torch.device, fol
         library = _library()
         version = f"openvino {library.__version__.split('-')[0]}"
         core = library.Core()
-        home = folder / _key(network, window, f"{version} {core.get_property('CPU', 'FULL_DEVICE_NAME')}")
-        encode = _kept(core, home) or _proven(library, core, network, window, home)
+        processor = core.get_property("CPU", "FULL_DEVICE_NAME")
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ConfigError(
+                f"precision bf16: this processor ({processor}) does not compute in it; use precision fp32"
+            )
+        home = folder / _key(network, window, f"{version} {processor}")
+        model, encode = _kept(core, home) or _proven(library, core, network, window, home)
+        # Of the same numbers: nothing more is kept, and nothing is proven, as every scan does that for itself.
+        bf16 = _encoder(_compile(core, model, "bf16")) if precision == "bf16" else None
+    except ConfigError:
+        raise
     except Exception as error:  # whatever another library raises, torch can do it too
         raise _NoOpenVino(f"{version} failed ({error})", matters=True) from error
-    return Engine(version, encode)
+    return Engine(version, encode, bf16=bf16)
 
 
 def _library() -> ModuleType:
@@ -138,12 +190,13 @@ def _library() -> ModuleType:
     return importlib.import_module("openvino")
 
 
-def _kept(core: openvino.Core, home: Path) -> Encode | None:
+def _kept(core: openvino.Core, home: Path) -> tuple[openvino.Model, Encode] | None:
     """What was proven before, byte for byte; None where there is nothing, or nothing sound."""
     try:
         proof = json.loads((home / _PROOF).read_text("utf8"))
         if proof["sha256"] == _hashes(home):
-            return _encoder(_compile(core, core.read_model(home / _MODEL)))
+            model = core.read_model(home / _MODEL)
+            return model, _encoder(_compile(core, model))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         pass  # nothing is kept, or it is damaged
     shutil.rmtree(home, ignore_errors=True)
@@ -155,7 +208,9 @@ def _hashes(home: Path) -> dict[str, str]:
     return {name: hashlib.sha256((home / name).read_bytes()).hexdigest() for name in (_MODEL, _NUMBERS)}
 
 
-def _proven(library: ModuleType, core: openvino.Core, network: UniversalNetwork, window: Size, home: Path) -> Encode:
+def _proven(
+    library: ModuleType, core: openvino.Core, network: UniversalNetwork, window: Size, home: Path
+) -> tuple[openvino.Model, Encode]:
     """A conversion that answers as torch does, and is kept for the next time."""
     model = _convert(library, network, window)
     encode = _encoder(_compile(core, model))
@@ -163,7 +218,7 @@ def _proven(library: ModuleType, core: openvino.Core, network: UniversalNetwork,
     if not difference <= MOST_DIFFERENCE:
         raise ValueError(f"probabilities differ from those of torch by up to {difference:.3g}")
     _keep(library, model, home, difference)
-    return encode
+    return model, encode
 
 
 def _key(network: UniversalNetwork, window: Size, where: str) -> str:
@@ -184,9 +239,11 @@ def _convert(library: ModuleType, network: UniversalNetwork, window: Size) -> op
         return library.convert_model(exported)
 
 
-def _compile(core: openvino.Core, model: openvino.Model) -> openvino.CompiledModel:
+def _compile(
+    core: openvino.Core, model: openvino.Model, hint: Literal["f32", "bf16"] = "f32"
+) -> openvino.CompiledModel:
     # Left to itself it computes in bfloat16 where the processor can: 4 % of Dice were measured to go.
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     return core.compile_model(model, "CPU", settings)
 
 
