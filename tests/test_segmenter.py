@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.phantoms import body, rotation
 from tests.test_workflow import write_scan
@@ -21,6 +22,8 @@ from voxicon.core.storage import lies_in_file
 from voxicon.core.volume import Volume
 from voxicon.errors import CheckpointError, ConfigError, InputError, UnknownClass
 from voxicon.infer.engine import Engine
+from voxicon.model.head import Rows
+from voxicon.model.network import UniversalNetwork
 from voxicon.prep.pipeline import prepare
 from voxicon.segmenter import Segmenter, load, pick_device
 
@@ -69,6 +72,25 @@ def test_a_window_fitted_to_a_thin_scan_is_told_and_is_torchs(tmp_path: Path, mo
     assert thick["engine"] == "quick 1"
     assert thin["inference"]["window"] == [30, 24, 4]
     assert thin["engine"] == "torch"
+
+
+def test_a_precision_that_was_refused_is_told_and_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def picked(_: str, network: UniversalNetwork, *rest: object) -> Engine:
+        def contrary(image_B1XYZ: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+            maps, parameters = network.encode(image_B1XYZ, rows)
+            return maps, -parameters
+
+        assert rest[-1] == "bf16"
+        return Engine("quick 1", network.encode, bf16=contrary)
+
+    monkeypatch.setattr("voxicon.segmenter.pick_engine", picked)
+    settings = {"window": [24, 24, 24], "overlap": 0.25}
+    path = write_small_weights(tmp_path / "small.safetensors", inference=settings)
+    found = load(path, device="cpu", precision="bf16").segment(body((3.0, 3.0, 3.0)), cleanup="none")
+    told = found.settings["precision"]
+    assert (told["asked"], told["used"]) == ("bf16", "fp32")
+    assert list(told["lowest_dice"].values()) == [0.0]
+    assert found.warnings == (f"precision: {told['reason']}; computed in fp32 instead",)
 
 
 def test_thresholds_of_the_weights_are_used_and_told(tmp_path: Path) -> None:

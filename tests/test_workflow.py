@@ -88,6 +88,24 @@ def test_existing_results_are_refused_kept_or_replaced(segmenter: Segmenter, tmp
     assert [o.status for o in run_jobs(segmenter, jobs, ["liver"], if_exists="continue")] == ["done"]
 
 
+def test_continuing_does_not_mix_precisions(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = find_jobs([write_scan(tmp_path / "a.nii.gz")], tmp_path / "out")
+    case = jobs[0].folder / "case.json"
+    [done] = run_jobs(segmenter, jobs, ["liver"], if_exists="continue", preview=False)
+    assert done.status == "done"
+    monkeypatch.setattr(segmenter, "precision", "bf16")
+    [refused] = run_jobs(segmenter, jobs, ["liver"], if_exists="continue", preview=False)
+    assert "holds a result with other precision; use --overwrite" in str(refused.error)
+    # A result of before there was a choice is of fp32.
+    held = json.loads(case.read_text())
+    del held["settings"]["precision"]
+    case.write_text(json.dumps(held))
+    monkeypatch.undo()
+    assert [one.status for one in run_jobs(segmenter, jobs, ["liver"], if_exists="continue")] == ["skipped"]
+
+
 def test_continuing_makes_a_result_again_that_lacks_probabilities(segmenter: Segmenter, tmp_path: Path) -> None:
     jobs = find_jobs([write_scan(tmp_path / "a.nii.gz")], tmp_path / "out")
     maps = jobs[0].folder / "probabilities"

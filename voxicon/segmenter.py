@@ -18,8 +18,9 @@ from voxicon.core.volume import Volume
 from voxicon.data.card import define_concepts
 from voxicon.errors import CheckpointError, ConfigError, UnknownClass, UsageError
 from voxicon.infer.cleanup import Mode, clean
-from voxicon.infer.engine import EngineName, pick_engine
+from voxicon.infer.engine import EngineName, Precision, pick_engine
 from voxicon.infer.memory import Demand, MemoryPlan, model_grid_bytes, plan_memory, waiting_bytes
+from voxicon.infer.precision import PrecisionUsed
 from voxicon.infer.predictor import InferenceConfig, Predictor, Progress
 from voxicon.infer.windows import Size
 from voxicon.io.nifti import ReadOptions, peek, read_volume
@@ -39,6 +40,7 @@ def load(
     engine: EngineName = "auto",
     overlap: float | None = None,
     max_memory_gb: float | None = None,
+    precision: Precision = "fp32",
 ) -> Segmenter:
     """A segmenter ready to run.
 
@@ -50,17 +52,20 @@ def load(
             where a scan takes many windows, and less exact.
         max_memory_gb: What a scan may take, the program included: arrays go to temporary files to stay below, and a
             scan that cannot is refused before it is read. Without a limit only large ones do.
+        precision: ``fp32``, or ``bf16``, which each scan is computed in only where its own first windows get the masks
+            of fp32 (`voxicon.infer.precision`); it takes OpenVINO or a GPU.
 
     Raises:
         CheckpointError: The weights are missing, damaged or of another kind.
-        ConfigError: The device or the engine does not exist here, the overlap is not in [0, 1), or the memory is not
-            above 0.
+        ConfigError: The device, the engine or the precision does not exist here, the overlap is not in [0, 1), or the
+            memory is not above 0.
     """
     path = resolve(weights)
     chosen = pick_device(device)
     return Segmenter(
-        load_checkpoint(path), chosen, name=path.stem, engine=engine, overlap=overlap, max_memory_gb=max_memory_gb
-    )
+        load_checkpoint(path), chosen, name=path.stem, engine=engine, overlap=overlap, max_memory_gb=max_memory_gb,
+        precision=precision,
+    )  # fmt: skip
 
 
 def pick_device(name: str) -> torch.device:
@@ -92,6 +97,7 @@ class Segmenter:
         engine: What computes the network, see `voxicon.infer.engine`.
         overlap: As of `load`.
         max_memory_gb: As of `load`.
+        precision: As of `load`.
 
     Attributes:
         vocabulary: The shipped words and those the weights bring along.
@@ -106,10 +112,11 @@ class Segmenter:
         engine: EngineName = "torch",
         overlap: float | None = None,
         max_memory_gb: float | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         if max_memory_gb is not None and not max_memory_gb > 0:
             raise ConfigError(f"max memory {max_memory_gb:g} GB: expected more than 0, such as 4")
-        self.max_memory_gb = max_memory_gb
+        self.max_memory_gb, self.precision = max_memory_gb, precision
         self.checkpoint, self.device, self.name = checkpoint, device, name
         metadata = checkpoint.metadata
         self.preparation = PreparationConfig.from_dict(metadata.preparation)
@@ -123,8 +130,8 @@ class Segmenter:
         if not self.classes:
             raise CheckpointError(f"{name}: these weights know none of the classes of the vocabulary")
         network = checkpoint.network.to(device).eval()
-        self.engine = pick_engine(engine, network, self.inference.window, device, engines_folder())
-        self.predictor = Predictor(network, self.inference, device, self.engine.encode)
+        self.engine = pick_engine(engine, network, self.inference.window, device, engines_folder(), precision)
+        self.predictor = Predictor(network, self.inference, device, self.engine.encode, self.engine.bf16)
 
     def resolve_classes(self, words: Iterable[str] | None) -> tuple[str, ...]:
         """Canonical names of words, each once, in the order given; all classes when there are none.
@@ -258,7 +265,8 @@ class Segmenter:
         levels = prepared.trace.restore_probabilities(raw.probabilities)
         clock.lap("restore")
         window = self.predictor.window_for(prepared.image.shape)
-        settings, warnings = self._settings(cleanup, window), (*volume.source.warnings, *self._odd())
+        settings = self._settings(cleanup, window, raw.precision)
+        warnings = (*volume.source.warnings, *self._odd(), *raw.warnings)
         return Result(
             masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels, self.vocabulary,
             plan.to_dict(),
@@ -281,7 +289,7 @@ class Segmenter:
     def _odd(self) -> tuple[str, ...]:
         return (f"engine: {self.engine.note}",) if self.engine.note else ()
 
-    def _settings(self, cleanup: str, window: Size) -> dict[str, object]:
+    def _settings(self, cleanup: str, window: Size, precision: PrecisionUsed) -> dict[str, object]:
         return {
             "preparation": self.preparation.to_dict(),
             "inference": {
@@ -296,6 +304,7 @@ class Segmenter:
             "device": str(self.device),
             # What was converted and proven is for the usual window.
             "engine": self.engine.name if window == self.inference.window else "torch",
+            "precision": {"asked": self.precision, **precision.to_dict()},
         }
 
 

@@ -251,6 +251,8 @@ def _holds(job: Job, segmenter: Segmenter, wanted: list[str] | None, wishes: Wis
         "classes": (list(case["volumes_ml"]), list(classes)),
         "cleanup": (case["settings"]["cleanup"], wishes.get("cleanup", "default")),
         "overlap": (case["settings"]["inference"]["overlap"], segmenter.inference.overlap),
+        # Older results have no such field and are of fp32.
+        "precision": (case["settings"].get("precision", {}).get("asked", "fp32"), segmenter.precision),
         "probabilities": (bool(lacking and held - set(maps)), False),
     }
     other = [what for what, (there, here) in asked.items() if there != here]

@@ -25,7 +25,8 @@ from voxicon.synthesis.phantom.body import draw_body
 OPTIONS = {
     "segment": {
         "-i", "--input", "-o", "--output", "-c", "--classes", "--probabilities", "--weights", "--device", "--engine",
-        "--overlap", "--fast", "--max-memory", "--cleanup", "--overwrite", "--continue", "--preview", "--no-preview",
+        "--precision", "--overlap", "--fast", "--max-memory", "--cleanup", "--overwrite", "--continue", "--preview",
+        "--no-preview",
         "--json", "-q", "--quiet", "--debug", "--volume", "--use", "--assume-orientation", "--spacing", "--hu-offset",
     },
     "classes": {"--weights", "--json", "--debug"},
@@ -135,6 +136,20 @@ def test_an_overlap_that_is_none_is_refused(run: Run, tmp_path: Path) -> None:
         assert done.returncode == 2
         assert ("contradict each other" if "--fast" in words else "is no share of a window") in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_precision_asked_for_and_the_one_used_are_told(run: Run, tmp_path: Path) -> None:
+    scan = str(write_scan(tmp_path / "a.nii.gz"))
+    weights = str(write_small_weights(tmp_path / "small.safetensors"))
+    common = ("segment", scan, "-o", str(tmp_path / "out"), "--weights", weights, "--engine", "torch", "--no-preview")
+    refused = run(*common, "--precision", "bf16")
+    assert refused.returncode == 2
+    assert "use engine openvino or precision fp32" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    assert run(*common).returncode == 0
+    (case,) = (tmp_path / "out").glob("*/case.json")
+    told = json.loads(case.read_text())["settings"]["precision"]
+    assert told == {"asked": "fp32", "used": "fp32", "reason": "", "checked_windows": 0, "lowest_dice": {}}
 
 
 def test_segment_end_to_end(run: Run, tmp_path: Path) -> None:

@@ -47,6 +47,9 @@ def segment(
     engine: Annotated[
         Literal["auto", "torch", "openvino"], typer.Option(help="What computes the network; openvino: CPU, faster.")
     ] = "auto",
+    precision: Annotated[
+        Literal["fp32", "bf16"], typer.Option(help="bf16: faster on some devices; only for scans that bear it.")
+    ] = "fp32",
     overlap: Annotated[
         float | None, typer.Option(help="Share of a window its neighbor covers too; the weights' own if left out.")
     ] = None,
@@ -85,8 +88,9 @@ def segment(
     options = _read_options(volume, use, assume_orientation, spacing, hu_offset)
     failed = _run(
         inputs, out, _words(classes) if classes else None, _words(probabilities),
-        weights=weights, device=device, engine=engine, overlap=_FAST_OVERLAP if fast else overlap,
-        max_memory_gb=max_memory, cleanup=cleanup, options=options, preview=preview,
+        weights=weights, device=device, engine=engine, precision=precision,
+        overlap=_FAST_OVERLAP if fast else overlap, max_memory_gb=max_memory, cleanup=cleanup, options=options,
+        preview=preview,
         if_exists="overwrite" if overwrite else "continue" if keep else "refuse", quiet=quiet, as_json=as_json,
     )  # fmt: skip
     if failed:
@@ -102,6 +106,7 @@ def _run(
     weights: str,
     device: str,
     engine: Literal["auto", "torch", "openvino"],
+    precision: Literal["fp32", "bf16"],
     overlap: float | None,
     max_memory_gb: float | None,
     cleanup: Literal["default", "original", "none"],
@@ -122,7 +127,9 @@ def _run(
 
     from voxicon.segmenter import load
 
-    segmenter = load(weights, device=device, engine=engine, overlap=overlap, max_memory_gb=max_memory_gb)
+    segmenter = load(
+        weights, device=device, engine=engine, precision=precision, overlap=overlap, max_memory_gb=max_memory_gb
+    )
     asked, _ = segmenter.with_probabilities(names, named)
     if not quiet:
         typer.echo(

@@ -76,13 +76,16 @@ class PrecisionGate:
 
     Args:
         fp32: What computes windows; its answers are the measure.
-        bf16: The same in bf16; None where it was not asked for.
+        bf16: The same in bf16; None where there is none.
         decode: What makes logits of the answers of both.
         cuts: By class, in the order of the rows: the logit above which a voxel is of it.
+        without: Why there is no bf16 although it was asked for; empty where it was not.
     """
 
-    def __init__(self, fp32: Encode, bf16: Encode | None, decode: Decode, cuts: Mapping[str, float]) -> None:
-        self._fp32, self._bf16, self._decode = fp32, bf16, decode
+    def __init__(
+        self, fp32: Encode, bf16: Encode | None, decode: Decode, cuts: Mapping[str, float], without: str = ""
+    ) -> None:
+        self._fp32, self._bf16, self._decode, self._without = fp32, bf16, decode, without
         self._names, self._cuts_N = tuple(cuts), torch.tensor(list(cuts.values()))
         self._counts_3N = torch.zeros(3, len(cuts), dtype=torch.int64)
         self._checked = 0
@@ -110,7 +113,7 @@ class PrecisionGate:
     def told(self) -> PrecisionUsed:
         """What the windows so far were computed in."""
         if self._bf16 is None:
-            return PrecisionUsed()
+            return PrecisionUsed(reason=self._without)
         lowest = dict([self._lowest()]) if self._checked else {}
         refused, reason = self._allowed is False, ""
         if refused:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ from voxicon.core.geometry import Geometry
 from voxicon.core.masks import BITS_PER_WORD, MaskSet
 from voxicon.errors import CheckpointError, UnknownClass
 from voxicon.infer.engine import Encode
+from voxicon.infer.precision import PrecisionGate, PrecisionUsed
 from voxicon.infer.smoothing import MOST_SMOOTHING_MM, reach_of, smooth
 from voxicon.infer.windows import Size, Tiling, Window, blend_weights, fitted, padding, tile
 from voxicon.model.head import Rows
@@ -75,6 +76,11 @@ class InferenceConfig:
         """The probability above which a voxel is of a class."""
         return self.thresholds.get(name, self.threshold)
 
+    def cut_of(self, name: str) -> float:
+        """The logit above which a voxel is of a class."""
+        threshold = self.threshold_of(name)
+        return math.log(threshold / (1 - threshold))
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -85,10 +91,14 @@ class Prediction:
         probabilities: By class, only those for which they were asked for: (X, Y, Z) uint8 on the grid of `masks`,
             ``round(255 * sigmoid(blended logits))``; 0 where windows hold only air. Up to that rounding
             ``level > 255 * threshold`` is the mask.
+        precision: What the windows were computed in.
+        warnings: One line each: what did not go as asked.
     """
 
     masks: MaskSet
     probabilities: dict[str, NDArray[np.uint8]]
+    precision: PrecisionUsed = field(default_factory=PrecisionUsed)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,7 @@ class Predictor:
         config: Window, overlap, threshold.
         device: Where the network is.
         encode: What computes the network's windows; the network itself when left out.
+        bf16: The same in bf16, for scans that bear it (`voxicon.infer.precision`); none of them when left out.
 
     Raises:
         CheckpointError: The window is not a multiple of what the backbone needs.
@@ -119,12 +130,14 @@ class Predictor:
         config: InferenceConfig,
         device: torch.device,
         encode: Encode | None = None,
+        bf16: Encode | None = None,
     ) -> None:
         multiple = network.size_multiple
         if any(n % multiple for n in config.window):
             raise CheckpointError(f"window {config.window} is not a multiple of {multiple} along each axis")
         self.network, self.config, self.device = network, config, device
         self._encode_windows = network.encode if encode is None else encode
+        self._bf16 = bf16
 
     @torch.inference_mode()
     def predict(
@@ -162,6 +175,7 @@ class Predictor:
             return answer
         rows = self.network.rows_of(classes)
         window = self.window_for(geometry.shape)
+        gate = self._gate(classes, window)
         pads = padding(geometry.shape, window)
         if any(map(any, pads)):
             image = np.pad(image, pads, mode=_PAD_MODE[self.config.padding])
@@ -173,13 +187,14 @@ class Predictor:
         for row, windows in enumerate(tiling.rows):
             for first in range(0, len(windows), self.config.batch):
                 batch = windows[first : first + self.config.batch]
-                kept.extend(self._encode(padded, batch, rows))
+                kept.extend(self._encode(padded, batch, rows, gate.encode))
                 done += len(batch)
                 progress(done, tiling.n_windows)
             low, high = tiling.finished(row)
             self._cut(kept, tiling, low, high, pads, answer)
             kept = [e for e in kept if e.window.start[tiling.axis] + e.window.size[tiling.axis] > high]
-        return answer
+        told = gate.told()
+        return replace(answer, precision=told, warnings=told.warnings)
 
     def window_for(self, shape: Size) -> Size:
         """The window for a volume of a shape: the usual one, or one fitted to it (`voxicon.infer.windows.fitted`)."""
@@ -188,15 +203,23 @@ class Predictor:
             return self.config.window
         return fitted(self.config.window, shape, self.network.size_multiple)
 
-    def _encode(self, image: Tensor, windows: tuple[Window, ...], rows: Rows) -> list[_Encoded]:
+    def _gate(self, classes: tuple[str, ...], window: Size) -> PrecisionGate:
+        """What computes the windows of one scan."""
+        cuts = {name: self.config.cut_of(name) for name in classes}
+        decode = self.network.head.decode
+        # Another engine was made, and proven, for the usual window.
+        if window == self.config.window:
+            return PrecisionGate(self._encode_windows, self._bf16, decode, cuts)
+        without = "" if self._bf16 is None else "a window fitted to a thin scan is computed in fp32"
+        return PrecisionGate(self.network.encode, None, decode, cuts, without)
+
+    def _encode(self, image: Tensor, windows: tuple[Window, ...], rows: Rows, encode: Encode) -> list[_Encoded]:
         patches = [(w, image[w.to_slices()]) for w in windows]
         patches = [(w, patch) for w, patch in patches if patch.max() > 0]
         if not patches:
             return []
         stacked = torch.stack([patch for _, patch in patches])[:, None].to(self.device)
-        # Another engine was made, and proven, for the usual window.
-        usual = windows[0].size == self.config.window
-        maps, parameters = (self._encode_windows if usual else self.network.encode)(stacked, rows)
+        maps, parameters = encode(stacked, rows)
         return [_Encoded(w, maps[i], parameters[i]) for i, (w, _) in enumerate(patches)]
 
     def _cut(
@@ -225,9 +248,8 @@ class Predictor:
                 logits = self._logits(encoded, inner, chunk, answer.masks)
                 blended[(slice(None), *outer)] += logits * weights[inner]
             for offset, name in enumerate(names[chunk]):
-                threshold = self.config.threshold_of(name)
                 # Comparing weighted sums spares the division by the weights.
-                found = blended[offset] > math.log(threshold / (1 - threshold)) * total
+                found = blended[offset] > self.config.cut_of(name) * total
                 _set_bit(found.cpu().numpy()[of], first + offset, at, answer.masks)
                 if name in answer.probabilities:
                     answer.probabilities[name][at] = _levels(blended[offset], total)[of]
