@@ -301,7 +301,7 @@ class Segmenter:
                 "padding": self.inference.padding,
             },
             "cleanup": cleanup,
-            "device": str(self.device),
+            "device": str(self.predictor.ladder.computing),
             # What was converted and proven is for the usual window.
             "engine": self.engine.name if window == self.inference.window else "torch",
             "precision": {"asked": self.precision, **precision.to_dict()},

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from voxicon.core.geometry import Geometry
 from voxicon.core.masks import BITS_PER_WORD, MaskSet
 from voxicon.errors import CheckpointError, UnknownClass
 from voxicon.infer.engine import Encode
+from voxicon.infer.ladder import Ladder, MakeRoom, copied_to_cpu
 from voxicon.infer.precision import PrecisionGate, PrecisionUsed
 from voxicon.infer.smoothing import MOST_SMOOTHING_MM, reach_of, smooth
 from voxicon.infer.windows import Size, Tiling, Window, blend_weights, fitted, padding, tile
@@ -109,6 +111,16 @@ class _Encoded:
     map_8XYZ: Tensor
     parameters_NP: Tensor
 
+    def to(self, device: torch.device) -> _Encoded:
+        return _Encoded(self.window, self.map_8XYZ.to(device), self.parameters_NP.to(device))
+
+
+_EncodeWindows = Callable[[tuple[Window, ...], MakeRoom], list[_Encoded]]
+"""Windows to what is kept of those that are not air."""
+
+_CutSlab = Callable[[list[_Encoded], int, int], None]
+"""What is kept, and from where to where along the tiling's axis."""
+
 
 class Predictor:
     """Runs a network over whole volumes.
@@ -119,6 +131,9 @@ class Predictor:
         device: Where the network is.
         encode: What computes the network's windows; the network itself when left out.
         bf16: The same in bf16, for scans that bear it (`voxicon.infer.precision`); none of them when left out.
+
+    Attributes:
+        ladder: How much is done at once and where, as far as the device's memory has allowed so far.
 
     Raises:
         CheckpointError: The window is not a multiple of what the backbone needs.
@@ -135,7 +150,8 @@ class Predictor:
         multiple = network.size_multiple
         if any(n % multiple for n in config.window):
             raise CheckpointError(f"window {config.window} is not a multiple of {multiple} along each axis")
-        self.network, self.config, self.device = network, config, device
+        self.network, self.config = network, config
+        self.ladder = Ladder(device, config.batch, partial(copied_to_cpu, network))
         self._encode_windows = network.encode if encode is None else encode
         self._bf16 = bf16
 
@@ -182,19 +198,10 @@ class Predictor:
         padded = torch.from_numpy(image)
         x, y, z = padded.shape
         tiling = tile((x, y, z), window, self.config.overlap)
-        kept: list[_Encoded] = []
-        done = 0
-        for row, windows in enumerate(tiling.rows):
-            for first in range(0, len(windows), self.config.batch):
-                batch = windows[first : first + self.config.batch]
-                kept.extend(self._encode(padded, batch, rows, gate.encode))
-                done += len(batch)
-                progress(done, tiling.n_windows)
-            low, high = tiling.finished(row)
-            self._cut(kept, tiling, low, high, pads, answer)
-            kept = [e for e in kept if e.window.start[tiling.axis] + e.window.size[tiling.axis] > high]
+        encode = partial(self._encode, padded, rows, gate.encode)
+        self._walk(tiling, encode, partial(self._cut, tiling, pads, answer), progress)
         told = gate.told()
-        return replace(answer, precision=told, warnings=told.warnings)
+        return replace(answer, precision=told, warnings=(*told.warnings, *self.ladder.warnings))
 
     def window_for(self, shape: Size) -> Size:
         """The window for a volume of a shape: the usual one, or one fitted to it (`voxicon.infer.windows.fitted`)."""
@@ -213,37 +220,58 @@ class Predictor:
         without = "" if self._bf16 is None else "a window fitted to a thin scan is computed in fp32"
         return PrecisionGate(self.network.encode, None, decode, cuts, without)
 
-    def _encode(self, image: Tensor, windows: tuple[Window, ...], rows: Rows, encode: Encode) -> list[_Encoded]:
+    def _walk(self, tiling: Tiling, encode: _EncodeWindows, cut: _CutSlab, progress: Progress) -> None:
+        """Row by row: encode its windows, cut the slab that no later row touches, let go of what none needs."""
+        kept: list[_Encoded] = []
+
+        def make_room() -> None:
+            kept[:] = [encoded.to(self.ladder.stitching) for encoded in kept]
+
+        done = 0
+        for row, windows in enumerate(tiling.rows):
+            for first in range(0, len(windows), self.config.batch):
+                batch = windows[first : first + self.config.batch]
+                kept.extend(encode(batch, make_room))
+                done += len(batch)
+                progress(done, tiling.n_windows)
+            low, high = tiling.finished(row)
+            self.ladder.stitch(partial(cut, kept, low, high), make_room)
+            kept[:] = [e for e in kept if e.window.start[tiling.axis] + e.window.size[tiling.axis] > high]
+
+    def _encode(
+        self, image: Tensor, rows: Rows, encode: Encode, windows: tuple[Window, ...], make_room: MakeRoom
+    ) -> list[_Encoded]:
         patches = [(w, image[w.to_slices()]) for w in windows]
         patches = [(w, patch) for w, patch in patches if patch.max() > 0]
         if not patches:
             return []
-        stacked = torch.stack([patch for _, patch in patches])[:, None].to(self.device)
-        maps, parameters = encode(stacked, rows)
+        stacked = torch.stack([patch for _, patch in patches])[:, None]
+        maps, parameters = self.ladder.encode(encode, stacked, rows, make_room)
         return [_Encoded(w, maps[i], parameters[i]) for i, (w, _) in enumerate(patches)]
 
     def _cut(
         self,
-        kept: list[_Encoded],
         tiling: Tiling,
-        low: int,
-        high: int,
         pads: tuple[tuple[int, int], ...],
         answer: Prediction,
+        kept: list[_Encoded],
+        low: int,
+        high: int,
     ) -> None:
-        """Blend, threshold and store the slab [low, high) along the tiling's axis."""
+        """Blend, threshold and store the slab [low, high) along the tiling's axis; twice does no harm."""
+        device = self.ladder.stitching
         begin, shape = [0, 0, 0], list(tiling.shape)
         begin[tiling.axis], shape[tiling.axis] = low, high - low
         pieces = [_overlap(e.window, begin, shape) for e in kept]
-        weights = torch.from_numpy(blend_weights(tiling.window)).to(self.device)
-        total = torch.zeros(shape, device=self.device)
+        weights = torch.from_numpy(blend_weights(tiling.window)).to(device)
+        total = torch.zeros(shape, device=device)
         for inner, outer in pieces:
             total[outer] += weights[inner]
         names = answer.masks.names
         at, of = _unpadded(begin, shape, pads, answer.masks.geometry.shape)
         for first in range(0, len(names), CLASS_CHUNK):
             chunk = slice(first, min(first + CLASS_CHUNK, len(names)))
-            blended = torch.zeros((chunk.stop - chunk.start, *shape), device=self.device)
+            blended = torch.zeros((chunk.stop - chunk.start, *shape), device=device)
             for encoded, (inner, outer) in zip(kept, pieces, strict=True):
                 logits = self._logits(encoded, inner, chunk, answer.masks)
                 blended[(slice(None), *outer)] += logits * weights[inner]
