@@ -350,7 +350,7 @@ def test_lines_on_the_terminal_are_in_the_order_of_the_scans(
     (tmp_path / "scans" / "b.nii.gz").write_bytes((scans / "b.nii.gz").read_bytes()[:500])
     options: dict[str, Any] = {
         "weights": str(weights), "device": "cpu", "engine": "torch", "overlap": None,
-        "max_memory_gb": None, "cleanup": "default",
+        "max_memory_gb": None, "precision": "fp32", "cleanup": "default",
         "options": ReadOptions(), "preview": False, "quiet": False, "as_json": True,
     }  # fmt: skip
     assert command._run([tmp_path / "scans"], tmp_path / "out", None, [], if_exists="refuse", **options) == 1
@@ -375,7 +375,7 @@ def test_results_being_written_when_telling_fails_are_finished(
     monkeypatch.setattr(command, "_tell", pipe_is_broken)
     options: dict[str, Any] = {
         "weights": str(weights), "device": "cpu", "engine": "torch", "overlap": None,
-        "max_memory_gb": None, "cleanup": "default",
+        "max_memory_gb": None, "precision": "fp32", "cleanup": "default",
         "options": ReadOptions(), "preview": False, "quiet": True, "as_json": False,
     }  # fmt: skip
     # The traceback in `caught` keeps the frames of the command alive, as the one on the way to main does.
@@ -384,21 +384,3 @@ def test_results_being_written_when_telling_fails_are_finished(
     assert caught.traceback
     assert not any(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate())
     assert is_complete(tmp_path / "c")
-
-
-def test_with_a_limit_of_memory_scans_go_one_by_one_and_too_large_ones_fail_unread(
-    weights: Path, scans: Path, tmp_path: Path, spy: Spy
-) -> None:
-    segmenter = load(weights, device="cpu", engine="torch", max_memory_gb=64)
-    planned: list[str] = []
-    jobs = find_jobs([scans], tmp_path / "out")
-    outcomes = run_jobs(segmenter, jobs, WORDS, preview=False, planned=lambda job, plan: planned.append(str(plan)))
-    assert statuses(list(outcomes)) == [(name, "done") for name in "abcd"]
-    assert spy.log == [f"{what} {name}" for name in "abcd" for what in ("read", "save")]
-    assert all(line.startswith("about ") and line.endswith(" GB of memory") for line in planned)
-    assert len(planned) == 4
-    spy.log.clear()
-    segmenter.max_memory_gb = 0.1
-    again = list(run_jobs(segmenter, find_jobs([scans], tmp_path / "small"), WORDS))
-    assert [outcome.error.code for outcome in again if outcome.error] == ["E-MEMORY"] * 4
-    assert spy.log == []

@@ -27,7 +27,14 @@ def test_public_names() -> None:
 
 
 def test_signatures() -> None:
-    assert list(inspect.signature(load).parameters) == ["weights", "device", "engine", "overlap", "precision"]
+    assert list(inspect.signature(load).parameters) == [
+        "weights",
+        "device",
+        "engine",
+        "overlap",
+        "max_memory_gb",
+        "precision",
+    ]
     assert inspect.signature(load).parameters["weights"].default == "starter"
     segment = inspect.signature(Segmenter.segment).parameters
     assert list(segment)[:3] == ["self", "scan", "classes"]

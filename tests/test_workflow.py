@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +17,7 @@ from tests.weights_on_disk import CLASSES, write_small_weights
 from voxicon import result as result_module
 from voxicon.core.volume import Volume
 from voxicon.errors import OutputError, UsageError
+from voxicon.result import Result
 from voxicon.segmenter import Segmenter, load
 from voxicon.workflow import Outcome, find_jobs, is_complete, run_jobs
 
@@ -241,3 +243,35 @@ def test_an_output_folder_that_is_a_file_is_refused(segmenter: Segmenter, tmp_pa
     result = segmenter.segment(body((8.0, 8.0, 8.0)), classes=["liver"])
     with pytest.raises(OutputError):
         result.save(tmp_path / "out" / "case")
+
+
+def test_with_a_limit_of_memory_scans_go_one_by_one_and_too_large_ones_fail_unread(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in "abc"]
+    log: list[str] = []
+    read, save = Segmenter.read, Result.save
+
+    def logged_read(scan: Path, *rest: Any) -> Volume:
+        log.append(f"read {scan.name[0]}")
+        return read(scan, *rest)
+
+    def logged_save(result: Result, *rest: Any, **options: Any) -> list[Path]:
+        log.append(f"save {result.volume.source.name}")
+        return save(result, *rest, **options)
+
+    monkeypatch.setattr(Segmenter, "read", staticmethod(logged_read))
+    monkeypatch.setattr(Result, "save", logged_save)
+    monkeypatch.setattr(segmenter, "max_memory_gb", 64.0)
+    planned: list[str] = []
+    jobs = find_jobs(scans, tmp_path / "out")
+    outcomes = list(run_jobs(segmenter, jobs, preview=False, planned=lambda _, plan: planned.append(str(plan))))
+    assert [outcome.status for outcome in outcomes] == ["done"] * 3
+    assert log == [f"{what} {name}" for name in "abc" for what in ("read", "save")]
+    assert len(planned) == 3
+    assert all(line.startswith("about ") and line.endswith(" GB of memory") for line in planned)
+    log.clear()
+    monkeypatch.setattr(segmenter, "max_memory_gb", 0.1)
+    again = list(run_jobs(segmenter, find_jobs(scans, tmp_path / "small")))
+    assert [outcome.error.code for outcome in again if outcome.error] == ["E-MEMORY"] * 3
+    assert log == []

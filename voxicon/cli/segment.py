@@ -26,6 +26,13 @@ _Spacing = Annotated[
 ]
 _Offset = Annotated[float | None, typer.Option(help="Added to every value, such as -1024.", rich_help_panel=_FILE)]
 
+_Precision = Annotated[
+    Literal["fp32", "bf16"], typer.Option(help="bf16: faster on some devices; only for scans that bear it.")
+]
+_MaxMemory = Annotated[
+    float | None, typer.Option(metavar="GB", help="Stay below, by temporary files; refuse scans that cannot.")
+]
+
 _EVERY = "all"
 _FAST_OVERLAP = 0.25
 """Two thirds as many windows along each axis that holds several, compared with the usual 0.5."""
@@ -47,15 +54,11 @@ def segment(
     engine: Annotated[
         Literal["auto", "torch", "openvino"], typer.Option(help="What computes the network; openvino: CPU, faster.")
     ] = "auto",
-    precision: Annotated[
-        Literal["fp32", "bf16"], typer.Option(help="bf16: faster on some devices; only for scans that bear it.")
-    ] = "fp32",
+    precision: _Precision = "fp32",
     overlap: Annotated[
         float | None, typer.Option(help="Share of a window its neighbor covers too; the weights' own if left out.")
     ] = None,
-    max_memory: Annotated[
-        float | None, typer.Option(metavar="GB", help="Stay below, by temporary files; refuse scans that cannot.")
-    ] = None,
+    max_memory: _MaxMemory = None,
     fast: Annotated[bool, typer.Option("--fast", help="The same as --overlap 0.25: less exact.")] = False,
     cleanup: Annotated[
         Literal["default", "original", "none"], typer.Option(help="Rules applied to masks; original: as the authors.")
