@@ -350,7 +350,7 @@ def test_lines_on_the_terminal_are_in_the_order_of_the_scans(
     (tmp_path / "scans" / "b.nii.gz").write_bytes((scans / "b.nii.gz").read_bytes()[:500])
     options: dict[str, Any] = {
         "weights": str(weights), "device": "cpu", "engine": "torch", "overlap": None,
-        "max_memory_gb": None, "precision": "fp32", "cleanup": "default",
+        "max_memory_gb": None, "locate": False, "precision": "fp32", "cleanup": "default",
         "options": ReadOptions(), "preview": False, "quiet": False, "as_json": True,
     }  # fmt: skip
     assert command._run([tmp_path / "scans"], tmp_path / "out", None, [], if_exists="refuse", **options) == 1
@@ -375,7 +375,7 @@ def test_results_being_written_when_telling_fails_are_finished(
     monkeypatch.setattr(command, "_tell", pipe_is_broken)
     options: dict[str, Any] = {
         "weights": str(weights), "device": "cpu", "engine": "torch", "overlap": None,
-        "max_memory_gb": None, "precision": "fp32", "cleanup": "default",
+        "max_memory_gb": None, "locate": False, "precision": "fp32", "cleanup": "default",
         "options": ReadOptions(), "preview": False, "quiet": True, "as_json": False,
     }  # fmt: skip
     # The traceback in `caught` keeps the frames of the command alive, as the one on the way to main does.

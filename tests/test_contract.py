@@ -34,6 +34,7 @@ def test_signatures() -> None:
         "overlap",
         "max_memory_gb",
         "precision",
+        "locate",
     ]
     assert inspect.signature(load).parameters["weights"].default == "starter"
     segment = inspect.signature(Segmenter.segment).parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -21,11 +22,12 @@ from voxicon.core.masks import MaskSet
 from voxicon.core.storage import lies_in_file
 from voxicon.core.volume import Volume
 from voxicon.errors import CheckpointError, ConfigError, InputError, UnknownClass
+from voxicon.infer.device import pick_device
 from voxicon.infer.engine import Engine
 from voxicon.model.head import Rows
 from voxicon.model.network import UniversalNetwork
 from voxicon.prep.pipeline import prepare
-from voxicon.segmenter import Segmenter, load, pick_device
+from voxicon.segmenter import Segmenter, load
 
 
 @pytest.fixture(scope="module")
@@ -315,3 +317,43 @@ def test_what_was_planned_and_taken_is_told(segmenter: Segmenter, tmp_path: Path
     assert set(told) == {"planned_gb", "planned_in_files_gb", "peak_gb"}
     assert told["planned_gb"] > 0.3
     assert told["planned_in_files_gb"] == 0
+
+
+def test_organs_are_located_first_and_what_is_near_them_is_the_same(tmp_path: Path) -> None:
+    weights = write_small_weights(tmp_path / "small.safetensors")
+    plain = load(weights, device="cpu", engine="torch")
+    located = Segmenter(plain.checkpoint, plain.device, "small", locator=plain)
+    volume = body((4.0, 4.0, 5.0))
+    whole = plain.segment(volume, ["liver"], cleanup="none")
+    near = located.segment(volume, ["liver"], cleanup="none")
+    assert (near.masks["liver"] == whole.masks["liver"]).all()  # noise is everywhere, and so is its box
+    assert near.settings["located_by"] == "small"
+    assert whole.settings["located_by"] is None
+    assert "locate" in near.seconds
+    assert near.notes == ()
+
+
+def test_tumors_and_what_is_not_found_are_looked_for_everywhere(tmp_path: Path) -> None:
+    weights = write_small_weights(tmp_path / "small.safetensors")
+    plain = load(weights, device="cpu", engine="torch")
+    volume = body((8.0, 8.0, 8.0))
+    tumor = Segmenter(plain.checkpoint, plain.device, locator=plain).segment(volume, ["liver tumor"])
+    assert tumor.notes[0] == "locating: not done, as liver_tumor cannot be located by 'small'"
+    blind = load(weights, device="cpu", engine="torch")
+    blind.predictor.config = replace(blind.predictor.config, thresholds={"spleen": 1 - 1e-9})
+    spleen = Segmenter(plain.checkpoint, plain.device, locator=blind).segment(volume, ["spleen"])
+    assert spleen.notes[0] == "locating: everywhere, as 'small' did not find spleen"
+    assert (spleen.masks["spleen"] == plain.segment(volume, ["spleen"]).masks["spleen"]).all()
+
+
+def test_locating_skips_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = write_small_weights(tmp_path / "small.safetensors")
+    plain = load(weights, device="cpu", engine="torch")
+    small = MaskSet.empty(("liver",), body((8.0, 8.0, 8.0)).geometry)
+    mask = np.zeros(small.geometry.shape, dtype=bool)
+    mask[3, 3, 3] = True
+    small.set("liver", mask)
+    monkeypatch.setattr(plain, "find", lambda *_: small)
+    near = Segmenter(plain.checkpoint, plain.device, locator=plain).segment(body((8.0, 8.0, 8.0)), ["liver"])
+    whole = plain.segment(body((8.0, 8.0, 8.0)), ["liver"], cleanup="none")
+    assert 0 < near.masks.count("liver") < whole.masks.count("liver") / 2

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from voxicon.core.components import Box
 from voxicon.core.concepts import Vocabulary
+from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet, word_count
 from voxicon.core.storage import keep_in_memory_below, resident_bytes
 from voxicon.core.volume import Volume
 from voxicon.data.card import define_concepts
 from voxicon.errors import CheckpointError, ConfigError, UnknownClass, UsageError
 from voxicon.infer.cleanup import Mode, clean
+from voxicon.infer.device import pick_device
 from voxicon.infer.engine import EngineName, Precision, pick_engine
+from voxicon.infer.locate import boxes_of, is_locatable
 from voxicon.infer.memory import Demand, MemoryPlan, model_grid_bytes, plan_memory, waiting_bytes
 from voxicon.infer.precision import PrecisionUsed
 from voxicon.infer.predictor import InferenceConfig, Predictor, Progress
@@ -41,6 +45,7 @@ def load(
     overlap: float | None = None,
     max_memory_gb: float | None = None,
     precision: Precision = "fp32",
+    locate: bool = False,
 ) -> Segmenter:
     """A segmenter ready to run.
 
@@ -54,6 +59,8 @@ def load(
             scan that cannot is refused before it is read. Without a limit only large ones do.
         precision: ``fp32``, or ``bf16``, which each scan is computed in only where its own first windows get the masks
             of fp32 (`voxicon.infer.precision`); it takes OpenVINO or a GPU.
+        locate: Find organs with the starter weights first and compute only windows near them. For weights that take
+            many windows, where few organs are asked for (`voxicon.infer.locate`).
 
     Raises:
         CheckpointError: The weights are missing, damaged or of another kind.
@@ -62,29 +69,11 @@ def load(
     """
     path = resolve(weights)
     chosen = pick_device(device)
+    locator = load(device=device, engine=engine) if locate else None
     return Segmenter(
         load_checkpoint(path), chosen, name=path.stem, engine=engine, overlap=overlap, max_memory_gb=max_memory_gb,
-        precision=precision,
+        precision=precision, locator=locator,
     )  # fmt: skip
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` takes the fastest there is, ``gpu`` means ``cuda``.
-
-    Raises:
-        ConfigError: Unknown, or not available on this machine.
-    """
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if name == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    try:
-        device = torch.device(name.replace("gpu", "cuda"))
-    except RuntimeError as error:
-        raise ConfigError(f"device {name!r} is unknown; use auto, cpu, cuda, cuda:N or mps") from error
-    there = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
-    if not there.get(device.type, False):
-        raise ConfigError(f"device {name!r} is not available here; use cpu, or auto to take what there is")
-    return device
 
 
 class Segmenter:
@@ -98,6 +87,7 @@ class Segmenter:
         overlap: As of `load`.
         max_memory_gb: As of `load`.
         precision: As of `load`.
+        locator: Finds organs coarsely first, see `voxicon.infer.locate`.
 
     Attributes:
         vocabulary: The shipped words and those the weights bring along.
@@ -113,10 +103,11 @@ class Segmenter:
         overlap: float | None = None,
         max_memory_gb: float | None = None,
         precision: Precision = "fp32",
+        locator: Segmenter | None = None,
     ) -> None:
         if max_memory_gb is not None and not max_memory_gb > 0:
             raise ConfigError(f"max memory {max_memory_gb:g} GB: expected more than 0, such as 4")
-        self.max_memory_gb, self.precision = max_memory_gb, precision
+        self.max_memory_gb, self.precision, self.locator = max_memory_gb, precision, locator
         self.checkpoint, self.device, self.name = checkpoint, device, name
         metadata = checkpoint.metadata
         self.preparation = PreparationConfig.from_dict(metadata.preparation)
@@ -257,7 +248,10 @@ class Segmenter:
         prepared = prepare(volume, self.preparation)
         clock.lap("prepare")
         wanted = asked if cleanup == "none" else self._with_neighbors(asked)
-        raw = self.predictor.predict(prepared.image, prepared.trace.model, wanted, progress, maps)
+        within, located = self._located(volume, wanted, prepared.trace.model)
+        if self.locator is not None:
+            clock.lap("locate")
+        raw = self.predictor.predict(prepared.image, prepared.trace.model, wanted, progress, maps, within)
         clock.lap("network")
         cleaned, notes = clean(raw.masks, self.vocabulary, cleanup)
         clock.lap("cleanup")
@@ -268,14 +262,44 @@ class Segmenter:
         settings = self._settings(cleanup, window, raw.precision)
         warnings = (*volume.source.warnings, *self._odd(), *raw.warnings)
         return Result(
-            masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels, self.vocabulary,
-            plan.to_dict(),
+            masks, volume, self._weights(), settings, clock.seconds, warnings, (*located, *notes), levels,
+            self.vocabulary, plan.to_dict(),
         )  # fmt: skip
 
     def _with_neighbors(self, asked: tuple[str, ...]) -> tuple[str, ...]:
         """The classes asked for and those that their cleanup rules look at, as far as these weights know them."""
         neighbors = [n for name in asked for n in self.vocabulary[name].cleanup.of if n in self.classes]
         return tuple(dict.fromkeys([*asked, *neighbors]))
+
+    def _located(
+        self, volume: Volume, wanted: tuple[str, ...], grid: Geometry
+    ) -> tuple[tuple[Box, ...] | None, tuple[str, ...]]:
+        """Boxes to compute windows in, None for everywhere, and a line about why everywhere."""
+        if self.locator is None:
+            return None, ()
+        lost = [n for n in wanted if n not in self.locator.classes or not is_locatable(self.vocabulary[n])]
+        if lost:
+            return None, (f"locating: not done, as {', '.join(lost)} cannot be located by {self.locator.name!r}",)
+        masks = self.locator.find(volume, wanted)
+        boxes = boxes_of(masks, grid)
+        if boxes is None:
+            missed = [name for name in wanted if not masks.count(name)]
+            return None, (f"locating: everywhere, as {self.locator.name!r} did not find {', '.join(missed)}",)
+        return boxes, ()
+
+    def find(self, volume: Volume, classes: tuple[str, ...]) -> MaskSet:
+        """Cleaned masks on the model's grid: where classes are, without the way back to the scan's.
+
+        Args:
+            volume: A scan.
+            classes: Canonical names that these weights know.
+
+        Raises:
+            NotCt: There is no body in the scan.
+        """
+        prepared = prepare(volume, self.preparation)
+        raw = self.predictor.predict(prepared.image, prepared.trace.model, self._with_neighbors(classes))
+        return _select(clean(raw.masks, self.vocabulary)[0], classes)
 
     def _weights(self) -> dict[str, object]:
         card = self.checkpoint.metadata.card
@@ -305,6 +329,7 @@ class Segmenter:
             # What was converted and proven is for the usual window.
             "engine": self.engine.name if window == self.inference.window else "torch",
             "precision": {"asked": self.precision, **precision.to_dict()},
+            "located_by": None if self.locator is None else self.locator.name,
         }
 
 

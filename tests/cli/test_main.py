@@ -25,9 +25,9 @@ from voxicon.synthesis.phantom.body import draw_body
 OPTIONS = {
     "segment": {
         "-i", "--input", "-o", "--output", "-c", "--classes", "--probabilities", "--weights", "--device", "--engine",
-        "--precision", "--overlap", "--fast", "--max-memory", "--cleanup", "--overwrite", "--continue", "--preview",
-        "--no-preview",
-        "--json", "-q", "--quiet", "--debug", "--volume", "--use", "--assume-orientation", "--spacing", "--hu-offset",
+        "--precision", "--overlap", "--fast", "--locate", "--max-memory", "--cleanup", "--overwrite", "--continue",
+        "--preview", "--no-preview", "--json", "-q", "--quiet", "--debug", "--volume", "--use", "--assume-orientation",
+        "--spacing", "--hu-offset",
     },
     "classes": {"--weights", "--json", "--debug"},
     "train": {

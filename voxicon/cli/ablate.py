@@ -27,8 +27,8 @@ def ablate(
     del debug  # read by the error boundary
     from voxicon.ablation import load_grid, run_grid, table
     from voxicon.cli.progress import progress_bar
+    from voxicon.infer.device import pick_device
     from voxicon.io.atomic import write_text
-    from voxicon.segmenter import pick_device
 
     plan = load_grid(grid)
     folder = out if out is not None else Path("runs") / grid.stem

@@ -26,11 +26,32 @@ _Spacing = Annotated[
 ]
 _Offset = Annotated[float | None, typer.Option(help="Added to every value, such as -1024.", rich_help_panel=_FILE)]
 
+_SPEED = "Speed and memory"
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_SPEED)]
+_Engine = Annotated[
+    Literal["auto", "torch", "openvino"],
+    typer.Option(help="What computes the network; openvino: CPU, faster.", rich_help_panel=_SPEED),
+]
 _Precision = Annotated[
-    Literal["fp32", "bf16"], typer.Option(help="bf16: faster on some devices; only for scans that bear it.")
+    Literal["fp32", "bf16"],
+    typer.Option(help="bf16: faster on some devices; only for scans that bear it.", rich_help_panel=_SPEED),
+]
+_Overlap = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of a window its neighbor covers too; the weights' own if left out.", rich_help_panel=_SPEED
+    ),
+]
+_Fast = Annotated[bool, typer.Option("--fast", help="The same as --overlap 0.25: less exact.", rich_help_panel=_SPEED)]
+_Locate = Annotated[
+    bool,
+    typer.Option("--locate", help="Find organs with 'starter' first, then look only there.", rich_help_panel=_SPEED),
 ]
 _MaxMemory = Annotated[
-    float | None, typer.Option(metavar="GB", help="Stay below, by temporary files; refuse scans that cannot.")
+    float | None,
+    typer.Option(
+        metavar="GB", help="Stay below, by temporary files; refuse scans that cannot.", rich_help_panel=_SPEED
+    ),
 ]
 
 _EVERY = "all"
@@ -50,16 +71,13 @@ def segment(
         typer.Option(metavar="CLASS", help="Write probabilities of it too; comma or repeat; 'all' of -c."),
     ] = None,
     weights: Annotated[str, typer.Option(help="'starter', installed weights, or a .safetensors file.")] = "starter",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    engine: Annotated[
-        Literal["auto", "torch", "openvino"], typer.Option(help="What computes the network; openvino: CPU, faster.")
-    ] = "auto",
+    device: _Device = "auto",
+    engine: _Engine = "auto",
     precision: _Precision = "fp32",
-    overlap: Annotated[
-        float | None, typer.Option(help="Share of a window its neighbor covers too; the weights' own if left out.")
-    ] = None,
+    overlap: _Overlap = None,
+    fast: _Fast = False,
+    locate: _Locate = False,
     max_memory: _MaxMemory = None,
-    fast: Annotated[bool, typer.Option("--fast", help="The same as --overlap 0.25: less exact.")] = False,
     cleanup: Annotated[
         Literal["default", "original", "none"], typer.Option(help="Rules applied to masks; original: as the authors.")
     ] = "default",
@@ -92,8 +110,8 @@ def segment(
     failed = _run(
         inputs, out, _words(classes) if classes else None, _words(probabilities),
         weights=weights, device=device, engine=engine, precision=precision,
-        overlap=_FAST_OVERLAP if fast else overlap, max_memory_gb=max_memory, cleanup=cleanup, options=options,
-        preview=preview,
+        overlap=_FAST_OVERLAP if fast else overlap, max_memory_gb=max_memory, locate=locate, cleanup=cleanup,
+        options=options, preview=preview,
         if_exists="overwrite" if overwrite else "continue" if keep else "refuse", quiet=quiet, as_json=as_json,
     )  # fmt: skip
     if failed:
@@ -112,6 +130,7 @@ def _run(
     precision: Literal["fp32", "bf16"],
     overlap: float | None,
     max_memory_gb: float | None,
+    locate: bool,
     cleanup: Literal["default", "original", "none"],
     options: ReadOptions,
     preview: bool,
@@ -131,8 +150,9 @@ def _run(
     from voxicon.segmenter import load
 
     segmenter = load(
-        weights, device=device, engine=engine, precision=precision, overlap=overlap, max_memory_gb=max_memory_gb
-    )
+        weights, device=device, engine=engine, precision=precision, overlap=overlap, max_memory_gb=max_memory_gb,
+        locate=locate,
+    )  # fmt: skip
     asked, _ = segmenter.with_probabilities(names, named)
     if not quiet:
         typer.echo(

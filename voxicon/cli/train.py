@@ -44,9 +44,9 @@ def train(
     """
     del debug  # read by the error boundary
     from voxicon.cli.progress import progress_bar
+    from voxicon.infer.device import pick_device
     from voxicon.plan import plan_training
     from voxicon.recipe import load_recipe
-    from voxicon.segmenter import pick_device
     from voxicon.train.processes import processes
     from voxicon.training import build_trainer
 

@@ -22,11 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from voxicon.core.components import Box
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import BITS_PER_WORD, MaskSet
 from voxicon.errors import CheckpointError, UnknownClass
 from voxicon.infer.engine import Encode
 from voxicon.infer.ladder import Ladder, MakeRoom, copied_to_cpu
+from voxicon.infer.locate import touches
 from voxicon.infer.precision import PrecisionGate, PrecisionUsed
 from voxicon.infer.smoothing import MOST_SMOOTHING_MM, reach_of, smooth
 from voxicon.infer.windows import Size, Tiling, Window, blend_weights, fitted, padding, tile
@@ -44,8 +46,6 @@ Progress = Callable[[int, int], None]
 
 
 _PAD_MODE: dict[str, Literal["constant", "edge"]] = {"air": "constant", "edge": "edge"}
-
-_Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +163,7 @@ class Predictor:
         classes: tuple[str, ...],
         progress: Progress = lambda done, total: None,
         probabilities_of: tuple[str, ...] = (),
+        within: tuple[Box, ...] | None = None,
     ) -> Prediction:
         """One mask per class where the blended probability exceeds the threshold, and some of the probabilities.
 
@@ -174,6 +175,8 @@ class Predictor:
             progress: Told of every finished window. Windows that hold only air are counted but not computed.
             probabilities_of: Those of `classes` whose probabilities are kept, one byte per voxel each. The
                 masks do not depend on it.
+            within: Boxes of `geometry`: windows that touch none of them are not computed, as if they held only air.
+                Inside of the boxes the answer does not depend on it.
 
         Raises:
             CheckpointError: The network has no word for a class.
@@ -198,7 +201,8 @@ class Predictor:
         padded = torch.from_numpy(image)
         x, y, z = padded.shape
         tiling = tile((x, y, z), window, self.config.overlap)
-        encode = partial(self._encode, padded, rows, gate.encode)
+        wanted = None if within is None else [_moved(box, pads) for box in within]
+        encode = partial(self._encode, padded, wanted, rows, gate.encode)
         self._walk(tiling, encode, partial(self._cut, tiling, pads, answer), progress)
         told = gate.told()
         return replace(answer, precision=told, warnings=(*told.warnings, *self.ladder.warnings))
@@ -239,9 +243,16 @@ class Predictor:
             kept[:] = [e for e in kept if e.window.start[tiling.axis] + e.window.size[tiling.axis] > high]
 
     def _encode(
-        self, image: Tensor, rows: Rows, encode: Encode, windows: tuple[Window, ...], make_room: MakeRoom
+        self,
+        image: Tensor,
+        wanted: list[Box] | None,
+        rows: Rows,
+        encode: Encode,
+        windows: tuple[Window, ...],
+        make_room: MakeRoom,
     ) -> list[_Encoded]:
-        patches = [(w, image[w.to_slices()]) for w in windows]
+        looked_at = [w for w in windows if wanted is None or touches(w.start, w.size, wanted)]
+        patches = [(w, image[w.to_slices()]) for w in looked_at]
         patches = [(w, patch) for w, patch in patches if patch.max() > 0]
         if not patches:
             return []
@@ -282,7 +293,7 @@ class Predictor:
                 if name in answer.probabilities:
                     answer.probabilities[name][at] = _levels(blended[offset], total)[of]
 
-    def _logits(self, encoded: _Encoded, inner: _Box, chunk: slice, masks: MaskSet) -> Tensor:
+    def _logits(self, encoded: _Encoded, inner: Box, chunk: slice, masks: MaskSet) -> Tensor:
         """(n, x, y, z) float32 of some classes in a part of a window, smoothed as far as the window has neighbors."""
         spacing_mm = masks.geometry.spacing_mm
         sigmas_mm = [self.config.smoothing_mm.get(name, 0.0) for name in masks.names[chunk]]
@@ -295,7 +306,13 @@ class Predictor:
         return logits[(slice(None), *back)]
 
 
-def _widened(inner: _Box, reach: Size, window: Size) -> tuple[_Box, _Box]:
+def _moved(box: Box, pads: tuple[tuple[int, int], ...]) -> Box:
+    """A box of a volume, in voxels of the padded volume."""
+    x, y, z = (slice(side.start + before, side.stop + before) for side, (before, _) in zip(box, pads, strict=True))
+    return x, y, z
+
+
+def _widened(inner: Box, reach: Size, window: Size) -> tuple[Box, Box]:
     """A part of a window with its neighbors, and where the part lies in that."""
     low = [max(0, cut.start - by) for cut, by in zip(inner, reach, strict=True)]
     high = [min(n, cut.stop + by) for cut, by, n in zip(inner, reach, window, strict=True)]
@@ -304,7 +321,7 @@ def _widened(inner: _Box, reach: Size, window: Size) -> tuple[_Box, _Box]:
     return (wider[0], wider[1], wider[2]), (back[0], back[1], back[2])
 
 
-def _overlap(window: Window, begin: list[int], shape: list[int]) -> tuple[_Box, _Box]:
+def _overlap(window: Window, begin: list[int], shape: list[int]) -> tuple[Box, Box]:
     """Where a window and a slab meet, in window voxels and in slab voxels."""
     inner, outer = [], []
     for axis in range(3):
@@ -315,7 +332,7 @@ def _overlap(window: Window, begin: list[int], shape: list[int]) -> tuple[_Box, 
     return (inner[0], inner[1], inner[2]), (outer[0], outer[1], outer[2])
 
 
-def _unpadded(begin: list[int], shape: list[int], pads: tuple[tuple[int, int], ...], volume: Size) -> tuple[_Box, _Box]:
+def _unpadded(begin: list[int], shape: list[int], pads: tuple[tuple[int, int], ...], volume: Size) -> tuple[Box, Box]:
     """The part of a slab that is no padding, in voxels of the volume and in voxels of the slab; it may be empty."""
     into, of = [], []
     for axis in range(3):
@@ -326,7 +343,7 @@ def _unpadded(begin: list[int], shape: list[int], pads: tuple[tuple[int, int], .
     return (into[0], into[1], into[2]), (of[0], of[1], of[2])
 
 
-def _set_bit(found: NDArray[np.bool_], index: int, at: _Box, masks: MaskSet) -> None:
+def _set_bit(found: NDArray[np.bool_], index: int, at: Box, masks: MaskSet) -> None:
     """Set the bit of a class in a box."""
     word, bit = divmod(index, BITS_PER_WORD)
     target = masks.words[word][at]
