@@ -104,6 +104,14 @@ class Watched:
 
 
 @pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is heard even where these tests run in the background, whose jobs begin with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     return Watched(monkeypatch)
 
@@ -346,7 +354,7 @@ def test_abandoned_nothing_new_begins_and_what_is_written_is_finished() -> None:
     assert fake.log == before
 
 
-def test_reading_that_has_not_begun_never_does(watched: Watched) -> None:
+def test_reading_that_has_not_begun_never_does(watched: Watched, interruptible: None) -> None:
     def reading(item: str) -> None:
         if item == "a":
             watched.wait("read b")
