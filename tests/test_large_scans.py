@@ -34,7 +34,7 @@ def in_files() -> Iterator[None]:
     before = storage.in_memory_below()
     storage.keep_in_memory_below(1 << 22)
     patch = pytest.MonkeyPatch()
-    patch.setattr(storage, "_PIECE_VOXELS", 1 << 20)
+    patch.setattr(storage, "_PIECE_BYTES", 1 << 20)
     patch.setattr("voxicon.prep.resample._SLAB_VOXELS", 1 << 20)
     patch.setattr("voxicon.prep.restore._SLAB_VOXELS", 1 << 20)
     yield
@@ -73,8 +73,8 @@ def masks(prepared: Prepared) -> MaskSet:
     return prepared.trace.restore(model)
 
 
-def resident_share(array: NDArray[np.generic]) -> float:
-    """Of the file that an array lies in."""
+def resident_share(array: NDArray[np.generic], shape: tuple[int, ...] | None = None) -> float:
+    """Of the file that an array lies in; its shape where the array is a part of it."""
     assert storage.lies_in_file(array)
     address = array.__array_interface__["data"][0]
     found = None
@@ -83,7 +83,8 @@ def resident_share(array: NDArray[np.generic]) -> float:
         if ends:
             found = int(ends[1], 16) <= address < int(ends[2], 16)
         elif found and line.startswith("Rss:"):
-            return int(line.split()[1]) * 1024 / array.nbytes
+            whole = array.nbytes if shape is None else int(np.prod(shape)) * array.itemsize
+            return int(line.split()[1]) * 1024 / whole
     raise AssertionError("the array is not mapped")
 
 
@@ -115,6 +116,26 @@ def test_restoring_gives_back_what_it_wrote(prepared: Prepared) -> None:
         assert resident_share(restored.words) < 0.1
     levels = prepared.trace.restore_probabilities({"liver": np.full(model.geometry.shape, 99, dtype=np.uint8)})
     assert resident_share(levels["liver"]) < 0.2  # its pieces are a larger share of it
+
+
+def test_a_thin_tall_organ_takes_no_more_than_a_piece(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As an aorta: few voxels in every slice there is.
+    model = MaskSet.empty(("liver",), prepared.trace.model)
+    mask = np.zeros(model.geometry.shape, dtype=bool)
+    mask[20:24, 20:24] = True
+    model.set("liver", mask)
+    shares: list[float] = []
+    let_go = storage.release
+
+    def watched(array: NDArray[np.generic]) -> None:
+        if array.dtype == np.uint32 and storage.lies_in_file(array):
+            shares.append(resident_share(array, SHAPE))
+        let_go(array)
+
+    monkeypatch.setattr(storage, "release", watched)
+    prepared.trace.restore(model).volumes_ml()
+    assert len(shares) > 20
+    assert max(shares) < 0.1
 
 
 @pytest.mark.parametrize(

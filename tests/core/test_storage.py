@@ -106,15 +106,23 @@ def test_pieces_cover_every_voxel_once_along_the_slowest_axis(
 ) -> None:
     array = np.zeros(shape).transpose(order)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, "_PIECE_VOXELS", voxels)
+        patch.setattr(storage, "_PIECE_BYTES", 8 * voxels)
         boxes = list(pieces(array))
     seen = np.zeros(array.shape, dtype=int)
     for box in boxes:
         seen[box] += 1
     assert (seen == 1).all()
-    largest = max(int(np.prod([side.stop - side.start for side in box])) for box in boxes)
     slowest = int(np.argmax(array.strides))
-    assert largest <= max(voxels, array.size // array.shape[slowest])
+    spans = [(box[slowest].stop - box[slowest].start) * array.strides[slowest] for box in boxes]
+    assert max(spans) <= max(8 * voxels, array.strides[slowest])
+
+
+def test_pieces_of_a_part_are_as_thin_as_those_of_the_whole() -> None:
+    whole = np.zeros((10, 20, 30), dtype=np.uint32, order="F")
+    part = whole[4:6, 5:6, 10:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "_PIECE_BYTES", 4 * 10 * 20 * 7)  # seven slices of the whole
+        assert [box[2].stop - box[2].start for box in pieces(part)] == [7, 7, 6]
 
 
 @given(shapes, st.permutations([0, 1, 2]), st.integers(0, 2), st.integers(1, 60), st.data())
@@ -124,6 +132,6 @@ def test_a_plane_is_a_plane(
     array = np.arange(np.prod(shape)).reshape(shape).transpose(order)
     at = data.draw(st.integers(0, array.shape[axis] - 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, "_PIECE_VOXELS", voxels)
+        patch.setattr(storage, "_PIECE_BYTES", 8 * voxels)
         found = plane(array, axis, at)
     assert (found == array.take(at, axis)).all()

@@ -159,7 +159,7 @@ def test_slab_by_slab_gives_the_same(tmp_path, monkeypatch):
     hu[1, 1, ::5] = np.nan
     path = save(tmp_path, nifti_bytes(hu, scl_slope=1, scl_inter=0))
     whole = read_volume(path)
-    monkeypatch.setattr(storage, "_PIECE_VOXELS", 1)
+    monkeypatch.setattr(storage, "_PIECE_BYTES", 1)
     parts = read_volume(path)
     assert (whole.hu == parts.hu).all()
     assert whole.source.warnings == parts.source.warnings

@@ -27,7 +27,7 @@ LARGE_BYTES = 256 << 20
 """From here on an array lies in a file unless `keep_in_memory_below` says otherwise. Own choice: a scan of 512 x 512
 x 200 as float32 is a little less, and what is usual should not wait for a disk."""
 
-_PIECE_VOXELS = 1 << 22
+_PIECE_BYTES = 1 << 24
 _STATUS = "/proc/self/status"
 
 _limit_bytes = LARGE_BYTES
@@ -75,15 +75,16 @@ def lies_in_file(array: NDArray[Any]) -> bool:
 
 
 def pieces(array: NDArray[Any]) -> Iterator[_Box]:
-    """Boxes of a few million voxels that cover a volume, along the axis that runs slowest through memory.
+    """Boxes that cover a volume, along the axis that runs slowest through memory, each within 16 MB of it.
 
-    After each of them the array is let go of, so that a pass over one that lies in a file takes the memory of a piece.
+    After each of them the array is let go of, so that a pass over one that lies in a file takes the memory of a piece:
+    also of a part of a larger one, whose slices lie as far apart as whole ones.
 
     Args:
         array: (X, Y, Z); one without voxels has no pieces.
     """
     axis = int(np.argmax(np.abs(array.strides)))
-    depth = max(1, _PIECE_VOXELS * array.shape[axis] // max(1, array.size))
+    depth = max(1, _PIECE_BYTES // max(1, abs(array.strides[axis])))
     for start in range(0, array.shape[axis] if array.size else 0, depth):
         box = [slice(0, n) for n in array.shape]
         box[axis] = slice(start, min(start + depth, array.shape[axis]))

@@ -19,7 +19,7 @@ from scipy import ndimage
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.core.orientation import from_ras_order, to_ras_order
-from voxicon.core.storage import pieces, release, zeros
+from voxicon.core.storage import pieces, zeros
 from voxicon.core.volume import Source
 from voxicon.prep.resample import (
     apply_matrices,
@@ -66,8 +66,9 @@ def restore_masks(masks: MaskSet, source: Geometry, origin: Source) -> MaskSet:
         level = _level(fields, np.count_nonzero(padded) * grid.voxel_ml / source.voxel_ml)
         for field, at in fields:
             target = restored.words[word][at]
-            np.bitwise_or(target, np.uint32(1 << bit), out=target, where=field > level)
-            release(target)
+            for piece in pieces(target):
+                part = target[piece]
+                np.bitwise_or(part, np.uint32(1 << bit), out=part, where=field[piece] > level)
     return restored
 
 
@@ -115,8 +116,9 @@ def restore_probabilities(levels: NDArray[np.uint8], model: Geometry, source: Ge
     rimmed = _rimmed((x, y, z), model)
     values, grid = levels[rimmed].astype(np.float32), crop_geometry(model, rimmed)
     for field, at in _Fields(values, grid, source):
-        restored[at] = np.rint(field)
-        release(restored)
+        target = restored[at]
+        for piece in pieces(target):
+            target[piece] = np.rint(field[piece])
     return restored
 
 
