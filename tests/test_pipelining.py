@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import signal
 import threading
 import weakref
 from collections import defaultdict
@@ -101,14 +100,6 @@ class Watched:
     def wait(self, name: str) -> None:
         with self.changed:
             assert self.changed.wait_for(lambda: name in self.futures, SAFETY_SECONDS), f"{name} was not handed over"
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Ctrl-C is heard even where these tests run in the background, whose jobs begin with it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -352,20 +343,6 @@ def test_abandoned_nothing_new_begins_and_what_is_written_is_finished() -> None:
     before = list(fake.log)
     assert list(told) == []
     assert fake.log == before
-
-
-def test_reading_that_has_not_begun_never_does(watched: Watched, interruptible: None) -> None:
-    def reading(item: str) -> None:
-        if item == "a":
-            watched.wait("read b")
-            signal.pthread_kill(main, signal.SIGINT)
-            assert watched.ending.wait(SAFETY_SECONDS)
-
-    main = threading.get_ident()
-    fake = Fake(read=reading)
-    with pytest.raises(KeyboardInterrupt):
-        list(overlapped("abc", fake))
-    assert fake.log == ["read a", "read a done"]
 
 
 def test_an_interruption_of_the_computation_finishes_what_is_written() -> None:
