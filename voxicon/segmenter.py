@@ -105,8 +105,8 @@ class Segmenter:
         precision: Precision = "fp32",
         locator: Segmenter | None = None,
     ) -> None:
-        if max_memory_gb is not None and not max_memory_gb > 0:
-            raise ConfigError(f"max memory {max_memory_gb:g} GB: expected more than 0, such as 4")
+        if max_memory_gb is not None and not 0 < max_memory_gb < math.inf:
+            raise ConfigError(f"max memory {max_memory_gb:g} GB: expected a number above 0, such as 4")
         self.max_memory_gb, self.precision, self.locator = max_memory_gb, precision, locator
         self.checkpoint, self.device, self.name = checkpoint, device, name
         metadata = checkpoint.metadata
@@ -260,9 +260,9 @@ class Segmenter:
         clock.lap("restore")
         window = self.predictor.window_for(prepared.image.shape)
         settings = self._settings(cleanup, window, raw.precision)
-        warnings = (*volume.source.warnings, *self._odd(), *raw.warnings)
+        warnings = (*volume.source.warnings, *self._odd(), *located, *raw.warnings)
         return Result(
-            masks, volume, self._weights(), settings, clock.seconds, warnings, (*located, *notes), levels,
+            masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels,
             self.vocabulary, plan.to_dict(),
         )  # fmt: skip
 

@@ -5,8 +5,8 @@ computed as ever: within those boxes nothing changes, voxel by voxel. What is gi
 organ than the margin.
 
 That is safe for organs in one piece, of which no end is far from the rest: their box held every voxel of the truth on
-two CTs that the locating weights had not seen, and boxes of bowel, esophagus and veins did not (docs/results.md). So
-only those are located; and no tumor, as it may be anywhere.
+two CTs that the locating weights had not seen, and boxes of bowel, esophagus and veins did not (docs/performance.md).
+So only those are located; and no tumor, as it may be anywhere.
 """
 
 from __future__ import annotations
