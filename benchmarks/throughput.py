@@ -110,7 +110,7 @@ def own_convolutions(network: nn.Module, call: Task, most: int) -> Iterator[tupl
 
 def whole(network: UniversalNetwork, engine: Engine, image: Tensor) -> Task:
     """A window through an engine, all classes."""
-    return lambda: network.head.decode(*engine.encode(image, EVERY_ROW))
+    return lambda: network.decode(*engine.encode(image, EVERY_ROW), network.maps_of(EVERY_ROW))
 
 
 @contextmanager

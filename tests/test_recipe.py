@@ -12,7 +12,8 @@ import yaml
 from tests.train.phantoms import recipe_values, write_recipe
 from voxicon.errors import ConfigError
 from voxicon.model.checkpoint import load_checkpoint
-from voxicon.model.network import NetworkConfig, build_network
+from voxicon.model.config import NetworkConfig
+from voxicon.model.network import build_network
 from voxicon.prep.pipeline import PreparationConfig
 from voxicon.recipe import PRESETS, Recipe, load_recipe, make_recipe
 from voxicon.segmenter import inference_config

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from voxicon.model.checkpoint import Metadata, save_checkpoint
-from voxicon.model.network import NetworkConfig, build_network
+from voxicon.model.config import NetworkConfig
+from voxicon.model.network import build_network
 
 CLASSES = ("spleen", "kidney_right", "liver", "pancreas", "liver_tumor")
 

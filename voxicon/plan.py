@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,23 @@ def for_training(plan: Plan) -> Plan:
     train, val = (tuple(c for c in cases if c.annotates & set(classes)) for cases in (plan.train, plan.val))
     if recipe.missing == "background":
         train = plan.train
+    train = _taken(train, recipe)
     if recipe.optimize.patience and not val:
         raise ConfigError(
             f"recipe {recipe.name}: optimize.patience waits for validations, but no scan is for validation; "
             "set it to 0, or put scans into the split 'val'"
         )
     return replace(plan, classes=classes, train=train, val=val)
+
+
+def _taken(train: tuple[Case, ...], recipe: Recipe) -> tuple[Case, ...]:
+    """As many scans as the recipe takes, in the order they were in; a larger number adds to a smaller one's."""
+    if recipe.take is None:
+        return train
+    if recipe.take > len(train):
+        raise ConfigError(f"recipe {recipe.name}: take is {recipe.take}, but there are {len(train)} training scans")
+    drawn = sorted(train, key=lambda case: sha256(f"{recipe.optimize.seed} {case.id}".encode()).digest())
+    return tuple(case for case in train if case in drawn[: recipe.take])
 
 
 def _refuse_gaps(plan: Plan) -> None:

@@ -19,7 +19,10 @@ from voxicon.infer.smoothing import MOST_SMOOTHING_MM
 from voxicon.train import augment
 from voxicon.train.config import OptimizeConfig
 
-PRESETS = ("paper", "laptop")
+PRESETS = ("paper", "laptop", "extend")
+
+
+Strategy = Literal["full", "head", "adapters"]
 
 
 class _Section(BaseModel):
@@ -83,8 +86,12 @@ class Recipe(_Section):
         classes: Canonical names to learn; all that the cards annotate when left out.
         missing: What an unannotated class means: ``unknown`` (the right answer), or ``background``, the usual
             mistake, which is here to be compared with.
-        start: Weights whose numbers the run starts from, of the same network and words; relative to the recipe's file.
-            Spacing and windows may differ.
+        start: Weights whose numbers the run starts from, of the same network and text encoder; relative to the recipe's
+            file. Words, spacing and windows may differ.
+        strategy: What of a start learns: ``full``, everything; ``head``, all but the backbone; ``adapters``, a head and
+            a few layers beside the backbone.
+        take: Learn from this many of the training scans, drawn by the seed: fewer are always among more. All of them
+            when left out.
         network: The network's shape.
         text: How words become vectors.
         preparation: Spacing, HU window and crop, as at inference.
@@ -101,6 +108,8 @@ class Recipe(_Section):
     classes: tuple[str, ...] | None = None
     missing: Literal["unknown", "background"] = "unknown"
     start: Path | None = None
+    strategy: Strategy = "full"
+    take: int | None = Field(None, gt=0)
     network: NetworkSection
     text: TextSection = TextSection()
     preparation: Mapping[str, Any]
@@ -113,6 +122,8 @@ class Recipe(_Section):
     def _is_sound(self) -> Recipe:
         if self.fold is not None and self.manifest is None:
             raise ValueError("fold needs a manifest, which says what fold every scan is in")
+        if self.strategy != "full" and self.start is None:
+            raise ValueError(f"strategy {self.strategy} needs a start: what has not learned yet must not be frozen")
         return self
 
 

@@ -29,6 +29,7 @@ from voxicon.infer.predictor import InferenceConfig, Predictor, Progress
 from voxicon.infer.windows import Size
 from voxicon.io.nifti import ReadOptions, peek, read_volume
 from voxicon.model.checkpoint import Checkpoint, load_checkpoint
+from voxicon.model.head import HIDDEN
 from voxicon.prep.pipeline import PreparationConfig, model_grid, prepare
 from voxicon.result import Result
 from voxicon.weights.store import engines_folder, resolve
@@ -180,10 +181,11 @@ class Segmenter:
         name = scan.source.name if isinstance(scan, Volume) else Path(scan).name
         grid, unpacked = (scan.geometry, 0) if isinstance(scan, Volume) else peek(scan, read or ReadOptions())
         model, voxels = model_grid(grid, self.preparation.spacing_mm).shape, math.prod(grid.shape)
-        window = self.predictor.window_for(model)
+        network, window = self.predictor.network, self.predictor.window_for(model)
+        channels = HIDDEN * len(set(network.heads_of(network.rows_of(asked))))
         demand = Demand(
             process=resident_bytes(),
-            window=self.predictor.network.window_bytes(window) + waiting_bytes(model, window, self.inference.overlap),
+            window=network.window_bytes(window) + waiting_bytes(model, window, self.inference.overlap, channels),
             model_grid=model_grid_bytes(model, len(self._with_neighbors(asked)), len(maps)),
             unpacked=unpacked,
             hu=0 if is_there else 4 * voxels,  # part of the process by now

@@ -31,7 +31,16 @@ OPTIONS = {
     },
     "classes": {"--weights", "--json", "--debug"},
     "train": {
-        "--data", "-o", "--output", "--preset", "--set", "--cache", "--device", "--json", "-q", "--quiet", "--debug",
+        "--data", "-o", "--output", "--preset", "--set", "--from", "--strategy", "--cache", "--device", "--json", "-q",
+        "--quiet", "--debug",
+    },
+    "extend": {
+        "-o", "--output", "-c", "--class", "--data", "--root", "--mode", "--keep", "--steps", "--set", "--remove",
+        "--rename", "--controllers", "--device", "--overwrite", "-q", "--quiet", "--debug",
+    },
+    "transfer": {
+        "--from", "-o", "--output", "--ways", "--scans", "--seeds", "--data", "--set", "--device", "--json", "-q",
+        "--quiet", "--debug",
     },
     "ablate": {"--data", "--base", "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug"},
     "assembly check": {

@@ -16,8 +16,9 @@ from voxicon.errors import ConfigError
 from voxicon.infer import engine as engine_module
 from voxicon.infer.engine import pick_engine
 from voxicon.infer.predictor import InferenceConfig, Predictor
+from voxicon.model.config import NetworkConfig
 from voxicon.model.head import EVERY_ROW
-from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
+from voxicon.model.network import UniversalNetwork, build_network
 
 WINDOW = (16, 24, 16)
 CPU = torch.device("cpu")
@@ -171,7 +172,7 @@ def test_a_folder_that_cannot_be_written_costs_the_conversion_alone(tmp_path: Pa
 
 
 def test_one_that_answers_otherwise_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(_: Any) -> engine_module.Encode:
+    def wrong(*_: Any) -> engine_module.Encode:
         return lambda image, rows: (2 * NETWORK.encode(image, rows)[0], NETWORK.encode(image, rows)[1])
 
     monkeypatch.setattr(engine_module, "_encoder", wrong)

@@ -12,7 +12,8 @@ from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.infer.locate import boxes_of, is_locatable, touches
 from voxicon.infer.predictor import InferenceConfig, Predictor
-from voxicon.model.network import NetworkConfig, build_network
+from voxicon.model.config import NetworkConfig
+from voxicon.model.network import build_network
 
 COARSE = Geometry((10, 10, 10), np.diag([4.0, 4.0, 4.0, 1]))
 FINE = Geometry((40, 40, 40), np.array([[1.0, 0, 0, -1.5], [0, 1, 0, -1.5], [0, 0, 1, -1.5], [0, 0, 0, 1]]))

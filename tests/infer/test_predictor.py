@@ -15,8 +15,9 @@ from voxicon.errors import CheckpointError, UnknownClass
 from voxicon.infer.engine import Encode
 from voxicon.infer.predictor import InferenceConfig, Predictor
 from voxicon.infer.windows import blend_weights, padding, starts, tile
+from voxicon.model.config import NetworkConfig
 from voxicon.model.head import Rows, TextDrivenHead
-from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
+from voxicon.model.network import UniversalNetwork, build_network
 
 SIZES = st.integers(1, 40)
 

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from voxicon.errors import CheckpointError, OutputError
 from voxicon.model import load_network
 from voxicon.model.checkpoint import Metadata, file_sha256, load_checkpoint, read_metadata, save_checkpoint
-from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
+from voxicon.model.config import NetworkConfig
+from voxicon.model.network import UniversalNetwork, build_network
 
 CONFIG = NetworkConfig(
     backbone="compact", classes=("liver", "spleen"), embedding_size=12, options={"channels": [16, 32]}

@@ -7,7 +7,8 @@ import torch
 
 from voxicon.errors import CheckpointError
 from voxicon.model.compact import CompactUNet
-from voxicon.model.network import NetworkConfig, build_network
+from voxicon.model.config import NetworkConfig
+from voxicon.model.network import build_network
 
 
 @pytest.mark.parametrize(("channels", "multiple"), [((16, 32), 2), ((16, 32, 48), 4), ((16, 32, 64, 128, 192), 16)])

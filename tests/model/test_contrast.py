@@ -11,8 +11,9 @@ from scipy.ndimage import uniform_filter
 
 from voxicon.errors import CheckpointError
 from voxicon.model.compact import CompactUNet
+from voxicon.model.config import NetworkConfig
 from voxicon.model.contrast import LocalContrast
-from voxicon.model.network import NetworkConfig, build_network
+from voxicon.model.network import build_network
 
 
 def test_by_hand() -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from voxicon.model.config import NetworkConfig
 from voxicon.model.head import EVERY_ROW
-from voxicon.model.network import NetworkConfig, build_network
+from voxicon.model.network import build_network
 
 
 class Counting(TorchDispatchMode):

@@ -11,7 +11,8 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from voxicon.errors import CheckpointError
-from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
+from voxicon.model.config import NetworkConfig
+from voxicon.model.network import UniversalNetwork, build_network
 from voxicon.train.loss import partial_label_loss
 
 CLASSES = ("liver", "spleen", "aorta", "colon")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from voxicon.model.compact import CompactUNet
-from voxicon.model.network import NetworkConfig, build_network
+from voxicon.model.config import NetworkConfig
+from voxicon.model.network import build_network
 from voxicon.model.recompute import run_block
 from voxicon.model.swin import SwinUNETRFeatures
 from voxicon.model.unet import GenesisUNet

@@ -17,7 +17,8 @@ from voxicon.data.card import DatasetCard, parse_card
 from voxicon.data.harmonise import harmonise
 from voxicon.io.nifti import write_labels, write_volume
 from voxicon.model.checkpoint import Metadata
-from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
+from voxicon.model.config import NetworkConfig
+from voxicon.model.network import UniversalNetwork, build_network
 from voxicon.prep.pipeline import PreparationConfig
 from voxicon.train.augment import AugmentConfig
 from voxicon.train.cases import TrainingCase, Traits, build_case

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from voxicon.cli import ablate, assembly, classes, evaluate, segment, synthesize, train, weights
+from voxicon.cli import ablate, assembly, classes, evaluate, extend, segment, synthesize, train, transfer, weights
 from voxicon.errors import VoxiconError
 from voxicon.version import __version__
 
@@ -31,6 +31,8 @@ app.command("segment")(segment.segment)
 app.command("classes")(classes.classes)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("extend")(extend.extend)
+app.command("transfer")(transfer.transfer)
 app.command("ablate")(ablate.ablate)
 app.command("synthesize")(synthesize.synthesize)
 app.add_typer(assembly.app, name="assembly")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from voxicon.errors import UsageError
 
 if TYPE_CHECKING:
     from voxicon.train.loop import Trainer
@@ -29,6 +31,16 @@ def train(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Such as optimize.steps=500; repeatable.")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="WEIGHTS", help="Start from weights: their network, words, preparation, windows."
+        ),
+    ] = None,
+    strategy: Annotated[
+        Literal["full", "head", "adapters"],
+        typer.Option(help="What learns after --from: everything, all but the backbone, or layers beside it."),
+    ] = "full",
     cache: Annotated[
         Path | None, typer.Option(help="Folder of prepared scans, which runs may share; in the run folder by default.")
     ] = None,
@@ -47,10 +59,15 @@ def train(
     from voxicon.infer.device import pick_device
     from voxicon.plan import plan_training
     from voxicon.recipe import load_recipe
+    from voxicon.student import starting_from
     from voxicon.train.processes import processes
     from voxicon.training import build_trainer
 
     written = load_recipe(recipe, changes or (), preset)
+    if start is not None:
+        written = starting_from(written, start, strategy)
+    elif strategy != "full":
+        raise UsageError(f"--strategy {strategy} needs --from: what has not learned yet must not be frozen")
     plan = plan_training(written, recipe.parent, data)
     folder = out if out is not None else Path("runs") / written.name
     with processes(pick_device(device)) as (shared, own_device):

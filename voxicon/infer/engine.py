@@ -53,7 +53,7 @@ another order was measured to give a thirteenth of it (starter weights; ``proof.
 _MODEL, _NUMBERS, _PROOF = "model.xml", "model.bin", "proof.json"
 
 Encode = Callable[[Tensor, Rows], tuple[Tensor, Tensor]]
-"""Windows (B, 1, X, Y, Z) and rows of classes to shared maps (B, 8, X, Y, Z) and parameters (B, N, 153)."""
+"""Windows (B, 1, X, Y, Z) and rows of classes to shared maps (B, M, X, Y, Z) and parameters (B, N, 153)."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,7 @@ class _Windows(nn.Module):
         self.network = network
 
     def forward(self, image_B1XYZ: Tensor) -> tuple[Tensor, Tensor]:
-        bottleneck, decoded = self.network.backbone(image_B1XYZ)
-        head = self.network.head
-        return head.shared_map(decoded), head.class_parameters(bottleneck, self.network.text_vectors)
+        return self.network.encode(image_B1XYZ)
 
 
 def _openvino(
@@ -174,9 +172,9 @@ def _openvino(
                 f"precision bf16: this processor ({processor}) does not compute in it; use precision fp32"
             )
         home = folder / _key(network, window, f"{version} {processor}")
-        model, encode = _kept(core, home) or _proven(library, core, network, window, home)
+        model, encode = _kept(core, network, home) or _proven(library, core, network, window, home)
         # Of the same numbers: nothing more is kept, and nothing is proven, as every scan does that for itself.
-        bf16 = _encoder(_compile(core, model, "bf16")) if precision == "bf16" else None
+        bf16 = _encoder(network, _compile(core, model, "bf16")) if precision == "bf16" else None
     except ConfigError:
         raise
     except Exception as error:  # whatever another library raises, torch can do it too
@@ -190,13 +188,13 @@ def _library() -> ModuleType:
     return importlib.import_module("openvino")
 
 
-def _kept(core: openvino.Core, home: Path) -> tuple[openvino.Model, Encode] | None:
+def _kept(core: openvino.Core, network: UniversalNetwork, home: Path) -> tuple[openvino.Model, Encode] | None:
     """What was proven before, byte for byte; None where there is nothing, or nothing sound."""
     try:
         proof = json.loads((home / _PROOF).read_text("utf8"))
         if proof["sha256"] == _hashes(home):
             model = core.read_model(home / _MODEL)
-            return model, _encoder(_compile(core, model))
+            return model, _encoder(network, _compile(core, model))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         pass  # nothing is kept, or it is damaged
     shutil.rmtree(home, ignore_errors=True)
@@ -213,7 +211,7 @@ def _proven(
 ) -> tuple[openvino.Model, Encode]:
     """A conversion that answers as torch does, and is kept for the next time."""
     model = _convert(library, network, window)
-    encode = _encoder(_compile(core, model))
+    encode = _encoder(network, _compile(core, model))
     difference = _difference(network, encode, window)
     if not difference <= MOST_DIFFERENCE:
         raise ValueError(f"probabilities differ from those of torch by up to {difference:.3g}")
@@ -247,12 +245,12 @@ def _compile(
     return core.compile_model(model, "CPU", settings)
 
 
-def _encoder(compiled: openvino.CompiledModel) -> Encode:
+def _encoder(network: UniversalNetwork, compiled: openvino.CompiledModel) -> Encode:
     def encode(image_B1XYZ: Tensor, rows: Rows = EVERY_ROW) -> tuple[Tensor, Tensor]:
         # Window by window, and copied: the next answer overwrites the buffers of the one before.
         answers = [[output.copy() for output in compiled(window[None].numpy()).values()] for window in image_B1XYZ]
         maps, parameters = (torch.from_numpy(np.concatenate(output)) for output in zip(*answers, strict=True))
-        return maps, parameters[:, rows]
+        return maps[:, network.map_channels(rows)], parameters[:, rows]
 
     return encode
 
@@ -264,7 +262,8 @@ def _difference(network: UniversalNetwork, encode: Encode, window: Size) -> floa
     coarse = torch.rand(1, 1, *(max(1, n // 8) for n in window), generator=generator)
     fine = torch.rand(1, 1, *window, generator=generator)
     image = 0.8 * functional.interpolate(coarse, size=window, mode="trilinear") + 0.2 * fine
-    ours, theirs = (network.head.decode(*by(image, EVERY_ROW)).sigmoid_() for by in (network.encode, encode))
+    maps_of = network.maps_of(EVERY_ROW)
+    ours, theirs = (network.decode(*by(image, EVERY_ROW), maps_of).sigmoid_() for by in (network.encode, encode))
     return float((ours - theirs).abs_().max()) if ours.numel() else 0.0
 
 

@@ -14,6 +14,7 @@ from voxicon.core.masks import word_count
 from voxicon.core.storage import LARGE_BYTES
 from voxicon.errors import InputError
 from voxicon.infer.windows import Size, tile
+from voxicon.model.head import HIDDEN
 
 SCRATCH_BYTES = 256 << 20
 """Slabs being resampled or packed. Measured with the starter weights: what is beyond the arrays counted here."""
@@ -130,12 +131,12 @@ def plan_memory(demand: Demand, most_bytes: int | None, name: str) -> MemoryPlan
     )
 
 
-def waiting_bytes(shape: Size, window: Size, overlap: float) -> int:
+def waiting_bytes(shape: Size, window: Size, overlap: float, channels: int = HIDDEN) -> int:
     """Shared maps of windows kept until they are blended: those of a row, and of the rows that still reach into it."""
     tiling = tile(tuple(max(n, w) for n, w in zip(shape, window, strict=True)), window, overlap)  # type: ignore[arg-type]
     widest = max(len(row) for row in tiling.rows)
     reaching = min(len(tiling.rows), math.ceil(1 / (1 - overlap)))
-    return widest * reaching * 8 * math.prod(window) * 4
+    return widest * reaching * channels * math.prod(window) * 4
 
 
 def model_grid_bytes(shape: Size, n_classes: int, n_maps: int) -> int:

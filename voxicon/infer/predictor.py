@@ -1,8 +1,8 @@
 """Masks for any number of classes in memory that does not depend on how many.
 
 The usual way keeps one float map per class for the whole volume: 20 GB for 32 classes on a long scan.
-Here the volume is walked in rows of windows. Of each window only the shared 8-channel map and the
-class parameters are kept. As soon as no later row can touch a slab, each class's logits are blended
+Here the volume is walked in rows of windows. Of each window only the shared 8-channel map (and one for each extension
+asked for) and the class parameters are kept. As soon as no later row can touch a slab, each class's logits are blended
 there, compared with the threshold, and kept as one bit per voxel; then the row's maps are dropped.
 Probabilities cost a byte per voxel more, and only of the classes for which they are asked for.
 
@@ -105,14 +105,15 @@ class Prediction:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """A window's shared map (8, X, Y, Z) and the parameters of the classes asked for (N, P)."""
+    """A window's shared maps (M, X, Y, Z), the parameters of the classes asked for (N, P), and the map each reads."""
 
     window: Window
-    map_8XYZ: Tensor
+    maps_MXYZ: Tensor
     parameters_NP: Tensor
+    maps_of: tuple[int, ...]
 
     def to(self, device: torch.device) -> _Encoded:
-        return _Encoded(self.window, self.map_8XYZ.to(device), self.parameters_NP.to(device))
+        return replace(self, maps_MXYZ=self.maps_MXYZ.to(device), parameters_NP=self.parameters_NP.to(device))
 
 
 _EncodeWindows = Callable[[tuple[Window, ...], MakeRoom], list[_Encoded]]
@@ -194,7 +195,7 @@ class Predictor:
             return answer
         rows = self.network.rows_of(classes)
         window = self.window_for(geometry.shape)
-        gate = self._gate(classes, window)
+        gate = self._gate(classes, rows, window)
         pads = padding(geometry.shape, window)
         if any(map(any, pads)):
             image = np.pad(image, pads, mode=_PAD_MODE[self.config.padding])
@@ -214,10 +215,10 @@ class Predictor:
             return self.config.window
         return fitted(self.config.window, shape, self.network.size_multiple)
 
-    def _gate(self, classes: tuple[str, ...], window: Size) -> PrecisionGate:
+    def _gate(self, classes: tuple[str, ...], rows: Rows, window: Size) -> PrecisionGate:
         """What computes the windows of one scan."""
         cuts = {name: self.config.cut_of(name) for name in classes}
-        decode = self.network.head.decode
+        decode = partial(self.network.decode, maps_of=self.network.maps_of(rows))
         # Another engine was made, and proven, for the usual window.
         if window == self.config.window:
             return PrecisionGate(self._encode_windows, self._bf16, decode, cuts)
@@ -258,7 +259,8 @@ class Predictor:
             return []
         stacked = torch.stack([patch for _, patch in patches])[:, None]
         maps, parameters = self.ladder.encode(encode, stacked, rows, make_room)
-        return [_Encoded(w, maps[i], parameters[i]) for i, (w, _) in enumerate(patches)]
+        maps_of = self.network.maps_of(rows)
+        return [_Encoded(w, maps[i], parameters[i], maps_of) for i, (w, _) in enumerate(patches)]
 
     def _cut(
         self,
@@ -298,8 +300,8 @@ class Predictor:
         spacing_mm = masks.geometry.spacing_mm
         sigmas_mm = [self.config.smoothing_mm.get(name, 0.0) for name in masks.names[chunk]]
         wider, back = _widened(inner, reach_of(max(sigmas_mm), spacing_mm), encoded.window.size)
-        part = encoded.map_8XYZ[(slice(None), *wider)][None]
-        logits = self.network.head.decode(part, encoded.parameters_NP[None, chunk])[0].float()
+        part = encoded.maps_MXYZ[(slice(None), *wider)][None]
+        logits = self.network.decode(part, encoded.parameters_NP[None, chunk], encoded.maps_of[chunk])[0].float()
         for each, sigma_mm in zip(logits, sigmas_mm, strict=True):
             if sigma_mm:
                 each.copy_(smooth(each, sigma_mm, spacing_mm))

@@ -21,7 +21,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from voxicon.errors import CheckpointError, OutputError
-from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
+from voxicon.model.config import NetworkConfig
+from voxicon.model.network import UniversalNetwork, build_network
 
 FORMAT = "voxicon-1"
 _KEY = "voxicon"
@@ -75,16 +76,15 @@ class Metadata:
                     f"{path}: checkpoint format {values['format']!r}, this version reads {FORMAT!r}; "
                     "upgrade voxicon or fetch matching weights"
                 )
-            network = values["network"]
             return cls(
-                network=NetworkConfig(**{**network, "classes": tuple(network["classes"])}),
+                network=NetworkConfig.from_dict(values["network"]),
                 preparation=values["preparation"],
                 inference=values["inference"],
                 text_bank=values["text_bank"],
                 trained=tuple(values["trained"]),
                 card=values["card"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: metadata is damaged ({error!r}); fetch the file again") from error
 
 
@@ -130,6 +130,13 @@ def save_checkpoint(
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+def storage_dtype(network: UniversalNetwork) -> torch.dtype:
+    """Half precision where it holds every number of a network as it is, else single."""
+    tensors = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+    exact = all(torch.equal(tensor.half().to(tensor.dtype), tensor) for tensor in tensors)
+    return torch.float16 if exact else torch.float32
 
 
 def read_metadata(path: Path) -> Metadata:

@@ -26,7 +26,7 @@ from voxicon.model.recompute import run_block
 _SLOPE = 0.01
 
 
-class _ConvBlock(nn.Module):
+class ConvBlock(nn.Module):
     """Convolution, instance norm, leaky ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
@@ -35,21 +35,23 @@ class _ConvBlock(nn.Module):
         self.norm = nn.InstanceNorm3d(channels_out, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, X, Y, Z) to (B, C_out, X, Y, Z), each axis divided by the stride."""
         return functional.leaky_relu(self.norm(self.conv(x)), _SLOPE)
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
     """Two convolutions around a shortcut; the first may downsample."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
         super().__init__()
-        self.first = _ConvBlock(channels_in, channels_out, stride)
+        self.first = ConvBlock(channels_in, channels_out, stride)
         self.conv = nn.Conv3d(channels_out, channels_out, 3, padding=1, bias=False)
         self.norm = nn.InstanceNorm3d(channels_out, affine=True)
         self.shortcut = nn.Conv3d(channels_in, channels_out, 1, bias=False)
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, X, Y, Z) to (B, C_out, X, Y, Z), each axis divided by the stride."""
         # Pooling before a 1×1×1 convolution costs an eighth of the reverse and sees every voxel.
         skipped = functional.avg_pool3d(x, self.stride) if self.stride > 1 else x
         return functional.leaky_relu(self.norm(self.conv(self.first(x))) + self.shortcut(skipped), _SLOPE)
@@ -88,11 +90,11 @@ class CompactUNet(nn.Module):
         self.windows = tuple((float(low), float(high)) for low, high in windows)
         self.contrast = LocalContrast(**contrast) if contrast is not None else None
         n_seen = max(1, len(windows)) + (len(self.contrast.sides) if self.contrast is not None else 0)
-        self.stem = _ConvBlock(n_seen, channels[0])
+        self.stem = ConvBlock(n_seen, channels[0])
         levels = list(pairwise(channels))
-        self.down = nn.ModuleList(_ResidualBlock(fine, coarse, stride=2) for fine, coarse in levels)
+        self.down = nn.ModuleList(ResidualBlock(fine, coarse, stride=2) for fine, coarse in levels)
         self.lift = nn.ModuleList(nn.Conv3d(coarse, fine, 1, bias=False) for fine, coarse in reversed(levels))
-        self.up = nn.ModuleList(_ConvBlock(2 * fine, fine) for fine, _ in reversed(levels))
+        self.up = nn.ModuleList(ConvBlock(2 * fine, fine) for fine, _ in reversed(levels))
         self.bottleneck_channels = channels[-1]
         self.decoder_channels = channels[0]
         # In the last block: skip, lifted map, the two side by side, a convolution, its norm; and what the stem saw.

@@ -31,7 +31,8 @@ from torch import Tensor
 
 from voxicon.errors import CheckpointError
 from voxicon.model.checkpoint import Metadata, file_sha256, fill_network, save_checkpoint
-from voxicon.model.network import NetworkConfig, UniversalNetwork, build_network
+from voxicon.model.config import NetworkConfig
+from voxicon.model.network import UniversalNetwork, build_network
 
 N_CLASSES = 32
 """Classes of the published weights."""

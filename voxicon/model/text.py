@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ TEMPLATES = {
     "V4": "A photo of a {}.",
 }
 """Prompt templates. Source: Liu et al., ICCV 2023, ablation of prompts; V1 and V2 scored best."""
+
+ENCODERS = ("minilm", "onehot", "random")
 
 WORDLESS = ("onehot", "random")
 """Encoders that read no sentence."""
@@ -113,7 +115,7 @@ def _encode(encoder: str, prompts: tuple[str, ...]) -> NDArray[np.float32]:
     if encoder == "random":
         seeds = [int.from_bytes(hashlib.sha256(p.encode()).digest()[:8], "big") for p in prompts]
         return np.stack([np.random.default_rng(s).standard_normal(512, dtype=np.float32) for s in seeds])
-    raise ConfigError(f"unknown text encoder {encoder!r}; known: minilm, onehot, random")
+    raise ConfigError(f"unknown text encoder {encoder!r}; known: {', '.join(ENCODERS)}")
 
 
 def _minilm(prompts: tuple[str, ...]) -> NDArray[np.float32]:
@@ -126,3 +128,30 @@ def _minilm(prompts: tuple[str, ...]) -> NDArray[np.float32]:
     # Its bar would stand in the middle of ours, and in log files.
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return np.asarray(load_model(device="cpu").encode(list(prompts)), dtype=np.float32)
+
+
+def added_bank(earlier: Mapping[str, Any], wordings: Mapping[str, str]) -> TextBank:
+    """Vectors of more words, made as those of an earlier bank were: encoder, template, center and length.
+
+    A word's vector then means the same in both. Where that cannot be, the new words get a bank of their own: one-hot
+    vectors are as long as there are words, and an encoder that only the makers of the weights had cannot be asked.
+
+    Args:
+        earlier: What `TextBank.to_dict` gave.
+        wordings: As of `make_bank`.
+
+    Raises:
+        ConfigError: As `make_bank`.
+    """
+    encoder, template = earlier.get("encoder"), earlier.get("template") or "V1"
+    if encoder == "onehot":
+        return make_bank(wordings, encoder="onehot")
+    if encoder not in ENCODERS:
+        return make_bank(wordings)
+    bank = make_bank(wordings, encoder=encoder, template=template, center=False)
+    if not earlier.get("centered"):
+        return bank
+    center = _encode(encoder, tuple(earlier["prompts"])).mean(axis=0)
+    vectors = bank.vectors - center
+    vectors = VECTOR_NORM * vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return replace(bank, vectors=vectors.astype(np.float32), centered=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,6 +80,12 @@ class TrainingCase:
     background: NDArray[np.int16]
     mean_hu: Mapping[int, float]
     traits: Traits = Traits()
+
+
+def focused(case: TrainingCase, learned_N: NDArray[np.bool_]) -> TrainingCase:
+    """A case in which only some classes count: the others are unknown, and no patch is centered on them."""
+    centers = {index: voxels for index, voxels in case.centers.items() if learned_N[index]}
+    return replace(case, known_N=case.known_N & learned_N, centers=centers)
 
 
 def paint_ranges(card: DatasetCard, paint_hu: Mapping[str, tuple[float, float]]) -> dict[int, tuple[float, float]]:

@@ -47,6 +47,8 @@ class OptimizeConfig(BaseModel):
     balanced_lesions: bool = False
     """Cross-entropy of lesions: what is missed and what is mistaken for one count alike, however small a share of a
     patch they are. Needs ``false_voxels.lesion``, below which a few mistaken voxels are forgiven."""
+    distill: float = Field(0.0, ge=0)
+    """Weight of what an earlier network says of the classes that a scan does not annotate; see ``voxicon extend``."""
     precision: Literal["bf16", "fp32"] = "bf16"
     recompute: bool = False
     """Compute the backbone's inner maps again in the backward pass instead of keeping them: slower, far less memory."""

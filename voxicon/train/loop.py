@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from voxicon.errors import CheckpointError, ConfigError
 from voxicon.io.atomic import TEMPORARY_PREFIX, open_atomic
@@ -57,6 +58,10 @@ class Trainer:
         validate: Called every `validate_every` steps with the averaged network, in every process, and must give the
             same in all of them; the run never validates without it.
 
+    Attributes:
+        teacher: An earlier network on the same device, in evaluation mode, whose answers for classes that a patch does
+            not know are learned too, as far as ``config.distill`` says; none at first.
+
     Raises:
         CheckpointError: The folder holds a run with other settings, or a damaged one.
     """
@@ -72,6 +77,7 @@ class Trainer:
         processes: Processes = Processes(),  # noqa: B008  frozen
         validate: Validate | None = None,
     ) -> None:
+        self.teacher: UniversalNetwork | None = None
         self.config, self.metadata, self.folder, self.device = config, metadata, folder, device
         self.processes, self.validate, self.sampler = processes, validate, sampler
         self.preparation = PreparationConfig.from_dict(metadata.preparation)
@@ -79,9 +85,8 @@ class Trainer:
         self.network.recompute = config.recompute
         self.averaged = build_network(metadata.network, network.text_vectors).to(device).eval()
         self.averaged.load_state_dict(network.state_dict())
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.learning, lr=config.learning_rate, weight_decay=config.weight_decay)
         organ, lesion = (size or math.inf for size in (config.false_voxels.organ, config.false_voxels.lesion))
         lesion_N = torch.from_numpy(sampler.lesion_N)
         self.false_voxels_N = torch.where(lesion_N, lesion, organ).to(device)
@@ -175,7 +180,7 @@ class Trainer:
                 # Processes average their gradients; the step wants their sum.
                 (part * self.processes.count).backward()  # type: ignore[no-untyped-call]
             loss += float(part.detach())
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        norm = nn.utils.clip_grad_norm_(self.learning, self.config.clip)
         if not bool(norm.isfinite()):
             raise ConfigError(
                 f"{self.folder}: step {self.step + 1} has a loss of {loss:g} and gradients that are no numbers; the "
@@ -206,7 +211,8 @@ class Trainer:
         low, high = self.preparation.window_hu
         image = ((batch.hu_B1XYZ.to(self.device) - low) / (high - low)).clamp(0, 1)
         # Classes that no patch knows would cost as much as the others and change nothing.
-        rows = batch.known_BN.any(0).nonzero()[:, 0]
+        taught_BN = self._taught(batch.known_BN)
+        rows = (batch.known_BN | taught_BN).any(0).nonzero()[:, 0]
         classes = tuple(self.network.classes[int(row)] for row in rows)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             logits = self.shared(image, classes)
@@ -214,7 +220,31 @@ class Trainer:
         target, known = target.to(self.device), known.to(self.device)
         of_rows = rows.to(self.device)
         balanced_N = None if self.balanced_N is None else self.balanced_N[of_rows]
-        return partial_label_loss(logits, target, known, pairs, self.false_voxels_N[of_rows], balanced_N)
+        loss = partial_label_loss(logits, target, known, pairs, self.false_voxels_N[of_rows], balanced_N)
+        return loss + self._distilled(image, logits, classes, taught_BN[:, rows].to(self.device))
+
+    def _taught(self, known_BN: Tensor) -> Tensor:
+        """(B, N) bool: where the teacher stands in for labels."""
+        if self.teacher is None or self.config.distill <= 0:
+            return torch.zeros_like(known_BN)
+        taught_N = torch.tensor([name in self.teacher.classes for name in self.network.classes])
+        return taught_N & ~known_BN
+
+    def _distilled(self, image: Tensor, logits: Tensor, classes: tuple[str, ...], taught_BN: Tensor) -> Tensor | float:
+        """Mean cross-entropy with what the teacher answers, times its weight.
+
+        Source: Li and Hoiem, Learning without Forgetting, ECCV 2016, with a sigmoid per class.
+        """
+        if self.teacher is None or not taught_BN.any():
+            return 0.0
+        names = tuple(name for name, taught in zip(classes, taught_BN.any(0).tolist(), strict=True) if taught)
+        rows = [classes.index(name) for name in names]
+        with torch.no_grad():
+            soft = self.teacher(image, names).float().sigmoid()
+        chosen_BN = taught_BN[:, rows]
+        return self.config.distill * functional.binary_cross_entropy_with_logits(
+            logits[:, rows][chosen_BN].float(), soft[chosen_BN]
+        )
 
     @torch.no_grad()
     def _average(self) -> None:
