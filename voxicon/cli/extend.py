@@ -13,42 +13,48 @@ if TYPE_CHECKING:
     from voxicon.extension import Extended
 
 
+_Class = Annotated[
+    list[str] | None, typer.Option("-c", "--class", help="A new word; repeatable, or separated by commas.")
+]
+_Recipe = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="RECIPE", help="What to learn it from: a YAML file as 'voxicon train' takes it."),
+]
+_Root = Annotated[
+    Path | None, typer.Option("--root", help="Folder the datasets' folders are relative to; the recipe's by default.")
+]
+_Mode = Annotated[
+    Literal["frozen", "light", "joint"],
+    typer.Option(
+        help="frozen: a new head alone. light: and an adapter that new words alone read through. joint: everything."
+    ),
+]
+_Keep = Annotated[
+    Literal["pseudo", "distill", "none"],
+    typer.Option(help="joint: keep old words by the old weights' masks, by their probabilities, or not at all."),
+]
+_Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="As of 'voxicon train'; repeatable.")
+]
+_Controllers = Annotated[
+    Literal["per-class"] | None,
+    typer.Option("--controllers", help="Rewrite a shared controller as one for each class; logits stay equal."),
+]
+
+
 def extend(
     weights: Annotated[str, typer.Argument(help="'starter', a name or a path; stays as it is.")],
     out: Annotated[Path, typer.Option("-o", "--output", help="Where to write the new .safetensors file.")],
-    classes: Annotated[
-        list[str] | None, typer.Option("-c", "--class", help="A new word; repeatable, or separated by commas.")
-    ] = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option(
-            "--data", metavar="RECIPE", help="What to learn it from: a YAML file as 'voxicon train' takes it."
-        ),
-    ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option("--root", help="Folder the datasets' folders are relative to; the recipe's by default."),
-    ] = None,
-    mode: Annotated[
-        Literal["frozen", "light", "joint"],
-        typer.Option(
-            help="frozen: a new head alone. light: and an adapter that new words alone read through. joint: everything."
-        ),
-    ] = "frozen",
-    keep: Annotated[
-        Literal["pseudo", "distill", "none"],
-        typer.Option(help="joint: keep old words by the old weights' masks, by their probabilities, or not at all."),
-    ] = "pseudo",
+    classes: _Class = None,
+    recipe: _Recipe = None,
+    root: _Root = None,
+    mode: _Mode = "frozen",
+    keep: _Keep = "pseudo",
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; 600 by default.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="As of 'voxicon train'; repeatable.")
-    ] = None,
+    changes: _Changes = None,
     remove: Annotated[list[str] | None, typer.Option("--remove", help="A word to take away; repeatable.")] = None,
     rename: Annotated[list[str] | None, typer.Option("--rename", metavar="OLD=NEW", help="Repeatable.")] = None,
-    controllers: Annotated[
-        Literal["per-class"] | None,
-        typer.Option("--controllers", help="Rewrite a shared controller as one for each class; logits stay equal."),
-    ] = None,
+    controllers: _Controllers = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,

@@ -15,15 +15,26 @@ if TYPE_CHECKING:
     from voxicon.train.loop import Trainer
 
 
+_Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder the datasets' folders are relative to; the recipe's by default."),
+]
+_Start = Annotated[
+    str | None,
+    typer.Option("--from", metavar="WEIGHTS", help="Start from weights: their network, words, preparation, windows."),
+]
+_Strategy = Annotated[
+    Literal["full", "head", "adapters"],
+    typer.Option(help="What learns after --from: everything, all but the backbone, or layers beside it."),
+]
+
+
 def train(
     recipe: Annotated[
         Path,
         typer.Argument(metavar="RECIPE", help="A YAML file, such as the assembly.yaml of 'voxicon assembly check'."),
     ],
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Folder the datasets' folders are relative to; the recipe's by default."),
-    ] = None,
+    data: _Data = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="Run folder; an earlier run in it goes on.")
     ] = None,
@@ -31,16 +42,8 @@ def train(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Such as optimize.steps=500; repeatable.")
     ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="WEIGHTS", help="Start from weights: their network, words, preparation, windows."
-        ),
-    ] = None,
-    strategy: Annotated[
-        Literal["full", "head", "adapters"],
-        typer.Option(help="What learns after --from: everything, all but the backbone, or layers beside it."),
-    ] = "full",
+    start: _Start = None,
+    strategy: _Strategy = "full",
     cache: Annotated[
         Path | None, typer.Option(help="Folder of prepared scans, which runs may share; in the run folder by default.")
     ] = None,
@@ -63,11 +66,10 @@ def train(
     from voxicon.train.processes import processes
     from voxicon.training import build_trainer
 
-    written = load_recipe(recipe, changes or (), preset)
-    if start is not None:
-        written = starting_from(written, start, strategy)
-    elif strategy != "full":
+    if start is None and strategy != "full":
         raise UsageError(f"--strategy {strategy} needs --from: what has not learned yet must not be frozen")
+    written = load_recipe(recipe, changes or (), preset)
+    written = written if start is None else starting_from(written, start, strategy)
     plan = plan_training(written, recipe.parent, data)
     folder = out if out is not None else Path("runs") / written.name
     with processes(pick_device(device)) as (shared, own_device):
