@@ -157,7 +157,7 @@ def extend(
     dtype = storage_dtype(old.network)
     save_checkpoint(folder / "extended.safetensors", trainer.averaged, trainer.metadata, dtype=dtype)
     grown = load_checkpoint(folder / "extended.safetensors").network.to(device)
-    done = _judged(out, added, old.network.to(device), grown, plan, told)
+    done = _judged(out, (old.metadata.trained, added), old.network.to(device), grown, plan, told)
     if mode != "joint" and not done.old_logits["identical"]:
         raise CheckpointError(f"{out}: old logits changed though nothing of them was trained; please report this")
     done = replace(done, seconds=round(trainer.seconds, 1))
@@ -175,17 +175,28 @@ def _refuse(out: Path, mode: str, keep: str) -> None:
 
 
 def _judged(
-    out: Path, added: tuple[str, ...], before: UniversalNetwork, after: UniversalNetwork, plan: Plan, told: Told
+    out: Path,
+    words: tuple[tuple[str, ...], tuple[str, ...]],
+    before: UniversalNetwork,
+    after: UniversalNetwork,
+    plan: Plan,
+    told: Told,
 ) -> Extended:
     """What became of old and new words on the plan's scans, as far as their labels tell."""
-    device = before.text_vectors.device
+    device, (old, added) = before.text_vectors.device, words
     cases, _ = prepare_cases(plan, out.with_suffix(".run") / "prepared", told=told)
+    names = [case.id for case in (*plan.train, *plan.val)]
     splits = ["train"] * len(plan.train) + ["val"] * len(plan.val)
-    rows = [
-        row
-        for case, split in zip(cases, splits, strict=True)
-        for row in _rows(before, after, case, split, plan, device)
-    ]
+    rows = []
+    for case, name, split in zip(cases, names, splits, strict=True):
+        told(f"judging {name}", names.index(name), len(names))
+        earlier = case_dice(before, case, plan, device, old)
+        later = case_dice(after, case, plan, device, (*old, *added))
+        rows += [
+            {"scan": name, "split": split, "class": word, "before": earlier.get(word), "after": later.get(word)}
+            for word in plan.classes
+            if word in earlier or word in later
+        ]
     parameters = _count(after) - _count(before)
     return Extended(out, added, parameters, 0.0, _old_logits(before, after, cases, plan, device), tuple(rows))
 
@@ -242,18 +253,6 @@ def _old_logits(
             difference = max(difference, float((ours - theirs).abs().max()))
             identical, seen = identical and torch.equal(ours, theirs), seen + 1
     return {"windows": seen, "largest_difference": difference, "identical": identical}
-
-
-def _rows(
-    before: UniversalNetwork, after: UniversalNetwork, case: TrainingCase, split: str, plan: Plan, device: torch.device
-) -> list[dict[str, Any]]:
-    earlier = case_dice(before, case, plan, device, before.classes)
-    later = case_dice(after, case, plan, device)
-    return [
-        {"scan": case.name, "split": split, "class": name, "before": earlier.get(name), "after": later.get(name)}
-        for name in plan.classes
-        if name in earlier or name in later
-    ]
 
 
 def _count(network: UniversalNetwork) -> int:

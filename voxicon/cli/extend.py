@@ -143,7 +143,7 @@ def _tell(done: Extended) -> None:
         rows = [row for row in done.dice if row["split"] == split]
         for row in rows:
             if row["class"] in done.added:
-                typer.echo(f"  {split:<6} {row['scan']:<24} {row['class']:<24} Dice {row['after']:.3f}", err=True)
+                typer.echo(f"  {split:<6} {row['scan']:<32} {row['class']:<20} Dice {row['after']:.3f}", err=True)
         old = [(row["before"], row["after"]) for row in rows if row["before"] is not None and row["after"] is not None]
         if old:
             earlier, later = (sum(each) / len(old) for each in zip(*old, strict=True))
