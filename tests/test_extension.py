@@ -34,7 +34,8 @@ def folder(tmp_path: Path) -> Path:
 def extension(folder: Path, *datasets: str, out: str = "new", classes: Any = ("spleen",), **options: Any) -> Extended:
     changes = options.pop("changes", {})
     recipe = make_recipe(recipe_values(*datasets, classes=list(classes), **changes), "recipe", preset="extend")
-    return extend(folder / "old" / "weights.safetensors", recipe, folder, folder / f"{out}.safetensors", CPU, **options)
+    old = folder / "old" / "weights.safetensors"
+    return extend(old, plan_extension(old, recipe, folder), folder / f"{out}.safetensors", CPU, **options)
 
 
 @pytest.mark.parametrize("mode", ["frozen", "light"])
