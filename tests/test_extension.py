@@ -134,6 +134,17 @@ def _stop_at_3(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
 
+def test_a_run_of_other_weights_does_not_go_on(folder: Path) -> None:
+    extension(folder, "b")
+    old = folder / "old" / "weights.safetensors"
+    checkpoint = load_checkpoint(old)
+    with torch.no_grad():
+        checkpoint.network.head.image_projection.bias.add_(1)
+    save_checkpoint(old, checkpoint.network, checkpoint.metadata)
+    with pytest.raises(CheckpointError, match="started with other settings"):
+        extension(folder, "b")
+
+
 def test_weights_that_half_precision_cannot_hold_stay_whole(folder: Path) -> None:
     path = folder / "old" / "weights.safetensors"
     old = load_checkpoint(path)

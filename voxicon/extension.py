@@ -205,7 +205,7 @@ def _student(
     old: Checkpoint, network: UniversalNetwork, bank: TextBank, mode: Mode, keep: Keep, device: torch.device
 ) -> Student:
     added = network.extensions[-1]
-    student = Student(network, bank.to_dict(), known=old.metadata.trained)
+    student = Student(network, bank.to_dict(), known=old.metadata.trained, origin=old.sha256)
     if mode != "joint":
         network.requires_grad_(False)
         added.requires_grad_(True)

@@ -38,6 +38,7 @@ class Student:
         teacher: Keeps old words from being forgotten: a network whose answers for the classes that a scan does not
             annotate are part of the loss (``optimize.distill``); none where left out.
         complete: As of `voxicon.preparing.prepare_cases`.
+        origin: Hash of the weights that are extended: a run of others does not go on with these.
     """
 
     network: UniversalNetwork
@@ -46,6 +47,7 @@ class Student:
     known: tuple[str, ...] = ()
     teacher: UniversalNetwork | None = None
     complete: tuple[str, Complete] | None = None
+    origin: str = ""
 
 
 def as_weights(recipe: Recipe, metadata: Metadata) -> Recipe:

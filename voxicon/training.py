@@ -165,7 +165,7 @@ def _training_card(
     card = {**plan.recipe.card, "recipe": plan.recipe.model_dump(mode="json")}
     card["data"] = [_provenance(dataset, plan, digests) for dataset in plan.datasets]
     keys = [case_key(plan, case, digests[case.id], plan.recipe.missing, student.complete) for case in plan.train]
-    keys += sorted(student.learned)
+    keys += [*sorted(student.learned), *filter(None, [student.origin])]
     if plan.start is not None:
         card["start"] = {"file": plan.start.name, "sha256": file_sha256(plan.start)}
         keys.append(card["start"]["sha256"])
