@@ -96,6 +96,19 @@ def test_maps_are_made_only_of_the_heads_asked_for() -> None:
     assert network.maps_of(EVERY_ROW) == (0, 0, 0, 1, 2)
 
 
+def test_a_first_head_without_words_makes_no_map() -> None:
+    network = without(stirred(extended(extended(old_network(), words("hip")), words("rib"))), OLD)
+    assert network.classes == ("hip", "rib")
+    with torch.inference_mode():
+        every, _ = network.encode(IMAGE)
+        assert every.shape[1] == 2 * HIDDEN
+        for asked in (("hip",), ("rib",), ("rib", "hip")):
+            rows = network.rows_of(asked)
+            maps, parameters = network.encode(IMAGE, rows)
+            assert torch.equal(maps, every[:, network.map_channels(rows)])
+            assert torch.equal(network.decode(maps, parameters, network.maps_of(rows)), logits(network, asked))
+
+
 def test_a_new_head_reads_images_as_the_first_one_does() -> None:
     old = old_network()
     twin = extended(old, {"twin": old.text_vectors[1]})

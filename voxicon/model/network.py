@@ -178,10 +178,11 @@ class UniversalNetwork(nn.Module):
 
     def map_channels(self, rows: Rows) -> Rows:
         """Where, among the maps of all classes, those lie that the classes at `rows` have."""
-        used, every = sorted(set(self.heads_of(rows))) or [0], len(self.extensions) + 1
-        if len(used) == every:
+        every, used = sorted(set(self._head_of)), set(self.heads_of(rows))
+        places = [place for place, number in enumerate(every) if number in used] or [0]
+        if len(places) == len(every):
             return EVERY_ROW
-        return torch.arange(HIDDEN * every).reshape(every, HIDDEN)[used].flatten()
+        return torch.arange(HIDDEN * len(every)).reshape(len(every), HIDDEN)[places].flatten()
 
     def decode(self, maps_BMXYZ: Tensor, parameters_BNP: Tensor, maps_of: tuple[int, ...] = ()) -> Tensor:
         """Logits (B, N, X, Y, Z) of what `encode` gave, in the dtype of the maps.
