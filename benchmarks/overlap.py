@@ -1,11 +1,11 @@
 """What less overlap of windows saves and costs on trained weights: windows, and Dice with the labels.
 
-The starter's windows are so large that a torso takes eight of them whatever their overlap is. So that there is something
-to overlap, windows of 64 voxels are laid here in place of the weights' own; torch computes.
+The starter's windows are so large that a torso takes eight of them whatever their overlap is. So that there is
+something to overlap, windows of 64 voxels are laid here in place of the weights' own; torch computes.
 
     python benchmarks/overlap.py --data ../shared/data --cards chest_abdomen abdomen_pelvis
 
-prints a row per scan and overlap: windows, mean Dice with the labels, and the class that lost most against half overlap.
+prints a row per scan and overlap: windows, mean Dice with the labels, and what lost most against half overlap.
 """
 
 from __future__ import annotations
