@@ -6,6 +6,12 @@ import torch
 
 from voxicon.errors import ConfigError
 
+MOST_WINDOWS = 8
+"""Computed together on a GPU. Own choice, not measured: a row of windows of a torso is seldom longer."""
+
+_SHARE = 0.5
+"""Of a GPU's free memory that windows may take; the maps that wait to be blended lie there too."""
+
 
 def pick_device(name: str) -> torch.device:
     """The device of a name; ``auto`` takes the fastest there is, ``gpu`` means ``cuda``.
@@ -24,3 +30,18 @@ def pick_device(name: str) -> torch.device:
     if not there.get(device.type, False):
         raise ConfigError(f"device {name!r} is not available here; use cpu, or auto to take what there is")
     return device
+
+
+def windows_at_once(device: torch.device, window_bytes: int) -> int:
+    """How many windows to compute together: on a GPU as many as fit into half of what is free there, else one.
+
+    Where that is too many after all, the ladder steps down (`voxicon.infer.ladder`). A processor gains nothing by it.
+
+    Args:
+        device: Where windows are computed.
+        window_bytes: What one of them takes on its way through the network.
+    """
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(MOST_WINDOWS, int(_SHARE * free // max(1, window_bytes))))
