@@ -46,6 +46,7 @@ from voxicon.student import ADAPTER, Student, as_weights
 from voxicon.train.cases import TrainingCase
 from voxicon.training import train_student
 from voxicon.validation import case_dice
+from voxicon.wording import words_of
 
 Mode = Literal["frozen", "light", "joint"]
 
@@ -145,7 +146,7 @@ def extend(
     """
     _refuse(out, mode, keep)
     old, added = load_checkpoint(weights), plan.classes
-    bank = added_bank(old.metadata.text_bank, {name: plan.vocabulary[name].display_name for name in added})
+    bank = added_bank(old.metadata.text_bank, words_of(added, plan.vocabulary), file=plan.text_file)
     torch.manual_seed(plan.recipe.optimize.seed)
     words = dict(zip(added, torch.from_numpy(bank.vectors), strict=True))
     network = extended(old.network, words, ADAPTER if mode == "light" else None)

@@ -33,6 +33,7 @@ class Plan:
         preparation: Of the scans.
         rows: The manifest; empty without one.
         start: Weights to start from, if any.
+        text_file: What the text encoder reads, if it needs to be told.
     """
 
     recipe: Recipe
@@ -45,6 +46,7 @@ class Plan:
     preparation: PreparationConfig
     rows: Mapping[str, ManifestRow]
     start: Path | None = None
+    text_file: Path | None = None
 
 
 def plan_training(recipe: Recipe, base: Path, data: Path | None = None) -> Plan:
@@ -79,8 +81,8 @@ def plan_training(recipe: Recipe, base: Path, data: Path | None = None) -> Plan:
     train, val, test = (tuple(split[name]) for name in ("train", "val", "test"))
     vocabulary = extended_vocabulary([dataset.card for dataset in datasets])
     classes = _classes(recipe, vocabulary, (*train, *val, *test))
-    start = base / recipe.start if recipe.start else None
-    return Plan(recipe, datasets, vocabulary, classes, train, val, test, preparation, rows or {}, start)
+    start, text_file = (base / path if path else None for path in (recipe.start, recipe.text.file))
+    return Plan(recipe, datasets, vocabulary, classes, train, val, test, preparation, rows or {}, start, text_file)
 
 
 def for_training(plan: Plan) -> Plan:

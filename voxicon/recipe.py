@@ -58,6 +58,10 @@ class TextSection(_Section):
     encoder: str = "minilm"
     template: str = "V1"
     center: bool = True
+    side_angle_deg: float = Field(0.0, ge=0, lt=180)
+    """Least angle between a left and a right word; 0 for none."""
+    file: Path | None = None
+    """A table of words, or a folder with CLIP's files; relative to the recipe's file."""
 
 
 class InferenceSection(_Section):

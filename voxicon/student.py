@@ -13,12 +13,14 @@ from torch import Tensor
 from voxicon.errors import ConfigError
 from voxicon.model.checkpoint import Checkpoint, Metadata, load_checkpoint, read_metadata
 from voxicon.model.config import ExtensionConfig, NetworkConfig
+from voxicon.model.encoders import ENCODERS
 from voxicon.model.network import UniversalNetwork, build_network
-from voxicon.model.text import ENCODERS, TextBank, added_bank, make_bank
+from voxicon.model.text import TextBank, added_bank, make_bank
 from voxicon.plan import Plan
 from voxicon.preparing import Complete
 from voxicon.recipe import InferenceSection, NetworkSection, Recipe, Strategy, TextSection
 from voxicon.weights.store import resolve
+from voxicon.wording import words_of
 
 ADAPTER = {"width": 32}
 """Of new words that read through an adapter. Own choice: a tenth of the starter network's numbers and a fifth of its
@@ -59,8 +61,13 @@ def as_weights(recipe: Recipe, metadata: Metadata) -> Recipe:
     shape, bank = metadata.network, metadata.text_bank
     text = recipe.text
     if bank.get("encoder") in ENCODERS:
-        center = bool(bank.get("centered"))
-        text = TextSection(encoder=bank["encoder"], template=bank.get("template") or "V1", center=center)
+        text = TextSection(
+            encoder=bank["encoder"],
+            template=bank.get("template") or "V1",
+            center=bool(bank.get("centered")),
+            side_angle_deg=bank.get("side_angle_deg", 0.0),
+            file=recipe.text.file,  # where it lies is this machine's affair
+        )
     network = NetworkSection(
         backbone=shape.backbone, options=shape.options, controller=shape.controller, leak=shape.leak
     )
@@ -128,10 +135,10 @@ def make_student(plan: Plan) -> Student:
 
 def _bank(plan: Plan, start: Checkpoint | None) -> TextBank:
     """Vectors of the words; those of a start are made as its own were, so that they mean to it what they meant."""
-    wordings = {name: plan.vocabulary[name].display_name for name in plan.classes}
+    words = words_of(plan.classes, plan.vocabulary)
     if start is None or start.metadata.text_bank.get("encoder") not in ENCODERS:
-        return make_bank(wordings, **plan.recipe.text.model_dump())
-    return added_bank(start.metadata.text_bank, wordings)
+        return make_bank(words, **{**plan.recipe.text.model_dump(), "file": plan.text_file})
+    return added_bank(start.metadata.text_bank, words, file=plan.text_file)
 
 
 def _refuse_other(path: Path, start: Checkpoint, recipe: Recipe) -> None:
@@ -148,9 +155,12 @@ def _refuse_other(path: Path, start: Checkpoint, recipe: Recipe) -> None:
         )
     bank, text = start.metadata.text_bank, recipe.text
     stated = (bank.get("encoder"), bank.get("template") or text.template, bool(bank.get("centered")))
-    if bank.get("encoder") in ENCODERS and stated != (text.encoder, text.template, text.center):
+    angle = bank.get("side_angle_deg", 0.0)
+    wanted = (text.encoder, text.template, text.center, text.side_angle_deg)
+    if bank.get("encoder") in ENCODERS and (*stated, angle) != wanted:
         raise ConfigError(
-            f"{path}: its words have other vectors than the recipe's; use the same text encoder and template"
+            f"{path}: its words have other vectors than the recipe's; use the same text encoder, template, center and "
+            "side angle"
         )
 
 

@@ -33,12 +33,10 @@ from voxicon.errors import CheckpointError
 from voxicon.model.checkpoint import Metadata, file_sha256, fill_network, save_checkpoint
 from voxicon.model.config import NetworkConfig
 from voxicon.model.network import UniversalNetwork, build_network
+from voxicon.model.text import ORIGINAL_ENCODER, ORIGINAL_TEMPLATE
 
 N_CLASSES = 32
 """Classes of the published weights."""
-
-PROMPT = "A computerized tomography of a {}"
-"""Sentence behind the stored text vectors, without a full stop. Source: original text embedding."""
 
 LICENSE = "CC BY-NC-ND 4.0 as the authors publish; not redistributable"
 
@@ -330,8 +328,8 @@ def _metadata(config: NetworkConfig, wordings: Sequence[str], path: Path) -> Met
         inference={"window": [96, 96, 96], "threshold": 0.5, "overlap": 0.5},
         text_bank={
             "names": list(config.classes),
-            "prompts": [PROMPT.format(wording) for wording in wordings],
-            "encoder": "clip ViT-B/32 (stored)",
+            "prompts": [ORIGINAL_TEMPLATE.replace("{}", wording) for wording in wordings],
+            "encoder": ORIGINAL_ENCODER,
             "centered": False,
         },
         trained=config.classes,
