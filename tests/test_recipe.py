@@ -131,6 +131,8 @@ def test_what_is_recorded_reads_back() -> None:
         ({"fold": 1}, "recipe: fold needs a manifest"),
         ({"fold": -1, "manifest": "m.csv"}, "fold"),
         ({"network": {"controller": "one"}}, "network.controller"),
+        ({"text": {"side_angle_deg": 180}}, "text.side_angle_deg"),
+        ({"text": {"side_angle_deg": -1}}, "text.side_angle_deg"),
     ],
 )
 def test_wrong_fields_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

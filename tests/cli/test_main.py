@@ -63,6 +63,15 @@ OPTIONS = {
     "weights convert": {"-o", "--output", "--overwrite", "--debug"},
     "weights info": {"--json", "--debug"},
     "weights verify": {"--debug"},
+    "words encode": {
+        "-o", "--output", "--encoder", "--template", "--center", "--no-center", "--side-angle-deg", "--file", "--free",
+        "--overwrite", "--debug",
+    },
+    "words list": {"--weights", "--json", "--debug"},
+    "words compare": {
+        "-o", "--output", "--weights", "--encoder", "--template", "--center", "--no-center", "--side-angle-deg",
+        "--file", "--free", "--overwrite", "--debug",
+    },
 }  # fmt: skip
 
 

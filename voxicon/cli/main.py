@@ -13,7 +13,19 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from voxicon.cli import ablate, assembly, classes, evaluate, extend, segment, synthesize, train, transfer, weights
+from voxicon.cli import (
+    ablate,
+    assembly,
+    classes,
+    evaluate,
+    extend,
+    segment,
+    synthesize,
+    train,
+    transfer,
+    weights,
+    words,
+)
 from voxicon.errors import VoxiconError
 from voxicon.version import __version__
 
@@ -37,6 +49,7 @@ app.command("ablate")(ablate.ablate)
 app.command("synthesize")(synthesize.synthesize)
 app.add_typer(assembly.app, name="assembly")
 app.add_typer(weights.app, name="weights")
+app.add_typer(words.app, name="words")
 
 
 def _version(wanted: bool) -> None:
