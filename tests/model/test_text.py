@@ -277,8 +277,10 @@ def test_a_bank_from_before_there_were_sides_still_takes_words() -> None:
 
 
 def test_one_hot_words_get_a_bank_of_their_own() -> None:
-    added = added_bank(make_bank(WORDS, encoder="onehot").to_dict(), {"colon": "colon", "lung": "lung"})
-    assert added.vectors.shape == (2, 2)
+    new = {"colon": "colon", "lung": "lung"}
+    added = added_bank(make_bank(WORDS, encoder="onehot", center=False).to_dict(), new)
+    np.testing.assert_array_equal(added.vectors, np.eye(2))
+    assert added_bank(make_bank(WORDS, encoder="onehot").to_dict(), new).centered
 
 
 def test_a_table_must_hold_new_words_and_be_the_same(files: dict[str, Path | None]) -> None:

@@ -161,7 +161,7 @@ def added_bank(earlier: Mapping[str, Any], words: Mapping[str, str | Word], *, f
     if encoder == ORIGINAL_ENCODER and find_clip(file) is not None:
         encoder, template = "clip", ORIGINAL_TEMPLATE
     if encoder == "onehot":
-        return make_bank(words, encoder="onehot", side_angle_deg=angle)
+        return make_bank(words, encoder="onehot", center=bool(earlier.get("centered")), side_angle_deg=angle)
     if encoder not in ENCODERS:
         return make_bank(words)
     every = _as_words(words)
