@@ -184,7 +184,7 @@ def _warn(entries: list[Entry]) -> None:
     more = f" (and {len(same) - _LISTED} pairs more)" if len(same) > _LISTED else ""
     typer.echo(
         f"above a cosine of {NEARLY_SAME}{more} words are hard to tell apart; what helps when a bank is made: "
-        "--center, --template rich, and for left and right --side-angle-deg 60; in a recipe text.center, text.template and "
-        "text.side_angle_deg",
+        "--center, --template rich, and for left and right --side-angle-deg 60; in a recipe text.center, "
+        "text.template and text.side_angle_deg",
         err=True,
     )
