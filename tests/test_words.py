@@ -114,6 +114,16 @@ def test_the_starter_says_how_its_words_were_made() -> None:
     assert closest_pairs(list(entries.values()))[0].cosine > NEARLY_SAME
 
 
+@pytest.mark.parametrize(("encoder", "space"), [("random", 0), ("onehot", 1)])
+def test_one_hot_words_that_were_added_count_from_one_again(tmp_path: Path, encoder: str, space: int) -> None:
+    path = write_small_weights(tmp_path / "w.safetensors", text_bank={"encoder": encoder})
+    old = load_checkpoint(path)
+    network = extended(old.network, {"colon": torch.ones(8)})
+    bank = {"encoder": encoder, "extensions": [{"names": ["colon"], "encoder": encoder}]}
+    save_checkpoint(path, network, replace(old.metadata, network=config_of(network), text_bank=bank))
+    assert entries_of_weights(path)[-1].space == space
+
+
 def test_added_words_are_compared_only_with_those_made_alike(tmp_path: Path) -> None:
     path = write_small_weights(tmp_path / "w.safetensors")
     old = load_checkpoint(path)

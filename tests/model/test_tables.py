@@ -58,6 +58,13 @@ def test_numbers_come_back_bit_by_bit(tmp_path_factory: pytest.TempPathFactory, 
     np.testing.assert_array_equal(read, vectors)
 
 
+def test_a_csv_has_as_many_digits_as_it_takes(tmp_path: Path) -> None:
+    # Eight digits would do for most numbers, so many are tried.
+    vectors = np.random.default_rng(0).standard_normal((2, 2000)).astype(np.float32)
+    (tmp_path / "t.csv").write_bytes(to_bytes(".csv", vectors, {"names": NAMES}))
+    np.testing.assert_array_equal(read_table(tmp_path / "t.csv")[1], vectors)
+
+
 def test_a_bank_made_of_a_written_bank_is_the_same(tmp_path: Path) -> None:
     bank = make_bank({"liver": "liver", "spleen": "spleen"}, encoder="random")
     (tmp_path / "b.safetensors").write_bytes(to_bytes(".safetensors", bank.vectors, bank.to_dict()))

