@@ -7,25 +7,23 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 
 from voxicon.core.components import Box
-from voxicon.core.concepts import Vocabulary
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet, word_count
 from voxicon.core.storage import keep_in_memory_below, resident_bytes
 from voxicon.core.volume import Volume
-from voxicon.data.card import define_concepts
-from voxicon.errors import CheckpointError, ConfigError, UnknownClass, UsageError
+from voxicon.errors import CheckpointError, ConfigError, UnknownClass
 from voxicon.infer.cleanup import Mode, clean
 from voxicon.infer.device import pick_device
 from voxicon.infer.engine import EngineName, Precision, pick_engine
 from voxicon.infer.locate import boxes_of, is_locatable
 from voxicon.infer.memory import Demand, MemoryPlan, model_grid_bytes, plan_memory, waiting_bytes
 from voxicon.infer.precision import PrecisionUsed
-from voxicon.infer.predictor import InferenceConfig, Predictor, Progress
+from voxicon.infer.predictor import Predictor, Progress
+from voxicon.infer.settings import inference_config, vocabulary_of
 from voxicon.infer.windows import Size
 from voxicon.io.nifti import ReadOptions, peek, read_volume
 from voxicon.model.checkpoint import Checkpoint, load_checkpoint
@@ -33,9 +31,6 @@ from voxicon.model.head import HIDDEN
 from voxicon.prep.pipeline import PreparationConfig, model_grid, prepare
 from voxicon.result import Result
 from voxicon.weights.store import engines_folder, resolve
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def load(
@@ -264,7 +259,7 @@ class Segmenter:
         settings = self._settings(cleanup, window, raw.precision)
         warnings = (*volume.source.warnings, *self._odd(), *located, *raw.warnings)
         return Result(
-            masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels,
+            masks, volume, self.provenance(), settings, clock.seconds, warnings, notes, levels,
             self.vocabulary, plan.to_dict(),
         )  # fmt: skip
 
@@ -303,7 +298,8 @@ class Segmenter:
         raw = self.predictor.predict(prepared.image, prepared.trace.model, self._with_neighbors(classes))
         return _select(clean(raw.masks, self.vocabulary)[0], classes)
 
-    def _weights(self) -> dict[str, object]:
+    def provenance(self) -> dict[str, object]:
+        """What the weights are called, the hash of their file, their title, and the license they state."""
         card = self.checkpoint.metadata.card
         return {
             "name": self.name,
@@ -333,36 +329,6 @@ class Segmenter:
             "precision": {"asked": self.precision, **precision.to_dict()},
             "located_by": None if self.locator is None else self.locator.name,
         }
-
-
-def vocabulary_of(card: Mapping[str, Any], name: str) -> Vocabulary:
-    """The shipped vocabulary and the classes that a checkpoint's card defines, numbered after it.
-
-    A class that the shipped vocabulary has by now is the shipped one.
-
-    Raises:
-        CheckpointError: A definition is damaged.
-    """
-    default = Vocabulary.default()
-    try:
-        defines = {word: entry for word, entry in card.get("defines", {}).items() if word not in default}
-        return default.extended(define_concepts(defines)) if defines else default
-    except (UsageError, AttributeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{name}: the classes these weights define are damaged: {error}") from error
-
-
-def inference_config(values: Mapping[str, object]) -> InferenceConfig:
-    """Window, overlap and threshold from a checkpoint.
-
-    Raises:
-        CheckpointError: A field is missing, unknown or senseless.
-    """
-    try:
-        fields = dict(values)
-        x, y, z = (int(n) for n in fields.pop("window"))  # type: ignore[attr-defined]
-        return InferenceConfig(window=(x, y, z), **fields)  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"inference settings of the checkpoint are damaged: {error}") from error
 
 
 def _select(masks: MaskSet, names: tuple[str, ...]) -> MaskSet:
