@@ -13,7 +13,19 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from voxicon.cli import ablate, assembly, classes, evaluate, extend, segment, synthesize, train, transfer, weights
+from voxicon.cli import (
+    ablate,
+    assembly,
+    classes,
+    evaluate,
+    export,
+    extend,
+    segment,
+    synthesize,
+    train,
+    transfer,
+    weights,
+)
 from voxicon.errors import VoxiconError
 from voxicon.version import __version__
 
@@ -32,6 +44,7 @@ app.command("classes")(classes.classes)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("extend")(extend.extend)
+app.command("export")(export.export)
 app.command("transfer")(transfer.transfer)
 app.command("ablate")(ablate.ablate)
 app.command("synthesize")(synthesize.synthesize)
