@@ -171,9 +171,12 @@ def _smoothing(spacing_mm: tuple[float, float, float]) -> str:
 
     A triangle of half width h, which is what we resample with, has the variance h² / 6, and linear interpolation 1 / 6
     already: a Gaussian with the rest comes before it. Source: `voxicon.prep.resample`, which does so for oblique scans.
+    Of MONAI's kernels only ``scalespace`` has this variance, and sums to 1, below one voxel. What it takes for zeros
+    beyond the scan is divided out again.
     """
-    sigma = f"[max((t / float(s)) ** 2 - 1, 0) ** 0.5 / 6**0.5 for t, s in zip({list(spacing_mm)}, x.pixdim)]"
-    return f"$lambda x: monai.transforms.GaussianSmooth(sigma={sigma}, approx='sampled')(x)"
+    sigma = f"[(max((t / float(s)) ** 2 - 1, 0) / 6) ** 0.5 for t, s in zip({list(spacing_mm)}, x.pixdim)]"
+    smooth = f"monai.transforms.GaussianSmooth({sigma}, approx='scalespace')"
+    return f"$lambda x: (lambda smooth: smooth(x) / smooth(torch.ones_like(x)))({smooth})"
 
 
 def _step(target: str, **arguments: Any) -> dict[str, Any]:
