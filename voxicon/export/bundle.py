@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +218,8 @@ def readme(description: Description) -> str:
         f"| {channel} | {name} | {threshold:g} |"
         for channel, (name, threshold) in enumerate(zip(description.classes, description.thresholds, strict=True))
     ]
-    return _README.format(
+    template = resources.files("voxicon.export").joinpath("bundle_readme.md").read_text("utf8")
+    return template.format(
         title=weights["title"] or weights["name"],
         notice=DISCLAIMER,
         name=weights["name"],
@@ -230,48 +232,6 @@ def readme(description: Description) -> str:
         high=description.preparation.window_hu[1],
         window=" x ".join(map(str, description.inference.window)),
     )
-
-
-_README = """# {title}
-
-**{notice}**
-
-A network that segments CT, exported by Voxicon {version} from the weights `{name}` (sha256 `{sha256}`).
-License of the weights: {license}. Expressions in `configs/inference.json` are run when it is read.
-
-Input: windows of {window} voxels at {spacing} mm, RAS, {low:g} to {high:g} HU scaled to [0, 1]. Output: a logit for
-each class; classes may overlap, so a sigmoid follows and no softmax.
-
-| channel | class | threshold |
-|---|---|---|
-{rows}
-
-## Run it
-
-Scans named `*.nii.gz` in a folder, with MONAI, torch, nibabel, pytorch-ignite and fire installed:
-
-    python -m monai.bundle run --config_file configs/inference.json --bundle_root . --dataset_dir SCANS --output_dir OUT
-
-Without the last two, step by step:
-
-    from monai.bundle import ConfigParser
-    parser = ConfigParser()
-    parser.read_config("configs/inference.json")
-    scan = parser.get_parsed_content("preprocessing")({{"image": "ct.nii.gz"}})
-    network, inferer = parser.get_parsed_content("network"), parser.get_parsed_content("inferer")
-    scan["pred"] = inferer(scan["image"][None].to(parser.get_parsed_content("device")), network)[0]
-    masks = parser.get_parsed_content("postprocessing")(scan)["pred"]  # (classes, X, Y, Z) on the scan's own grid
-
-All classes of a whole scan are in memory as float32 at one time: export fewer of them where that is too much.
-
-## Where it differs from Voxicon
-
-- Before resampling to coarser voxels it smooths with a Gaussian; Voxicon averages with a triangle of the same variance.
-- The box of the body is that of everything above the threshold, the table included, not of the largest piece.
-- A scan smaller than a window is padded; Voxicon may fit the window to it.
-- On the way back probabilities are interpolated and cut; Voxicon interpolates masks so that each keeps its volume.
-- Masks are not smoothed and not cleaned up.
-"""
 
 
 def license_text(name: str) -> str:
