@@ -251,7 +251,6 @@ def test_the_bundle_finds_the_same_organs_in_a_real_scan(real_data: Path, tmp_pa
     masks = parser.get_parsed_content("postprocessing")(found)["pred"]
     expected = starter.segment(scan, names, cleanup="none").masks
     scores = {name: dice(np.asarray(masks[at]) > 0, expected[name]) for at, name in enumerate(names)}
-    print(scores)
     assert all(score > 0.97 for score in scores.values()), scores
 
 

@@ -143,28 +143,16 @@ def _compose(transforms: list[dict[str, Any]]) -> dict[str, Any]:
 def _preprocessing(description: Description) -> list[dict[str, Any]]:
     config = description.preparation
     low, high = config.window_hu
-    steps = [
-        _step("LoadImaged"),
-        _step("EnsureChannelFirstd"),
-        _step("Orientationd", axcodes="RAS"),
-        _step("Spacingd", pixdim=list(config.spacing_mm), mode="bilinear", padding_mode="border"),
-        _step("ScaleIntensityRanged", a_min=low, a_max=high, b_min=0.0, b_max=1.0, clip=True),
-        _step("EnsureTyped", dtype="$torch.float32"),
-    ]
+    steps = [_step("LoadImaged"), _step("EnsureChannelFirstd"), _step("Orientationd", axcodes="RAS")]
     if config.antialias:
-        steps.insert(3, _step("Lambdad", func=_smoothing(config.spacing_mm)))
+        steps.append(_step("Lambdad", func=_smoothing(config.spacing_mm)))
+    steps.append(_step("Spacingd", pixdim=list(config.spacing_mm), mode="bilinear", padding_mode="border"))
     if config.crop != "none":
-        level = (BODY_HU - low) / (high - low) if config.crop == "body" else 0.0
-        margin = [round(BODY_MARGIN_MM / s) if config.crop == "body" else 0 for s in config.spacing_mm]
-        crop = _step(
-            "CropForegroundd",
-            source_key=INPUT,
-            select_fn=f"$lambda x: x > {level!r}",
-            margin=margin,
-            allow_smaller=True,
-        )
-        steps.append(crop)
-    return steps
+        level, margin_mm = (BODY_HU, BODY_MARGIN_MM) if config.crop == "body" else (low, 0.0)
+        inside, margin = f"$lambda hu: hu > {level!r}", [round(margin_mm / s) for s in config.spacing_mm]
+        steps.append(_step("CropForegroundd", source_key=INPUT, select_fn=inside, margin=margin, allow_smaller=True))
+    steps.append(_step("ScaleIntensityRanged", a_min=low, a_max=high, b_min=0.0, b_max=1.0, clip=True))
+    return [*steps, _step("EnsureTyped", dtype="$torch.float32")]
 
 
 def _smoothing(spacing_mm: tuple[float, float, float]) -> str:
