@@ -38,10 +38,10 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.measure import flops_of, interleave, machine, seconds_of, table, write
 from voxicon.infer.engine import Engine, pick_engine
+from voxicon.infer.settings import inference_config
 from voxicon.model.checkpoint import load_checkpoint
 from voxicon.model.head import EVERY_ROW
 from voxicon.model.network import UniversalNetwork
-from voxicon.segmenter import inference_config
 from voxicon.weights.store import engines_folder, resolve
 
 REFERENCES = ((48, 96), (96, 48), (192, 24))

@@ -11,12 +11,12 @@ import yaml
 
 from tests.train.phantoms import recipe_values, write_recipe
 from voxicon.errors import ConfigError
+from voxicon.infer.settings import inference_config
 from voxicon.model.checkpoint import load_checkpoint
 from voxicon.model.config import NetworkConfig
 from voxicon.model.network import build_network
 from voxicon.prep.pipeline import PreparationConfig
 from voxicon.recipe import PRESETS, Recipe, load_recipe, make_recipe
-from voxicon.segmenter import inference_config
 from voxicon.train.augment import PAPER, AugmentConfig
 from voxicon.train.patches import SamplingConfig
 from voxicon.weights.store import starter_path

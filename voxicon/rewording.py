@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from voxicon.errors import UnknownClass, UsageError
+from voxicon.infer.settings import vocabulary_of
 from voxicon.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, storage_dtype
 from voxicon.model.extend import config_of, renamed, with_own_controllers, without
 from voxicon.model.network import UniversalNetwork
-from voxicon.segmenter import vocabulary_of
 
 
 def reword(weights: Path, out: Path, *, remove: Iterable[str] = (), rename: Mapping[str, str] | None = None) -> None:

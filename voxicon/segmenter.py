@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 
+from voxicon.core.clock import Clock
 from voxicon.core.components import Box
-from voxicon.core.concepts import Vocabulary
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet, word_count
 from voxicon.core.storage import keep_in_memory_below, resident_bytes
 from voxicon.core.volume import Volume
-from voxicon.data.card import define_concepts
-from voxicon.errors import CheckpointError, ConfigError, UnknownClass, UsageError
+from voxicon.errors import CheckpointError, ConfigError, UnknownClass
 from voxicon.infer.cleanup import Mode, clean
 from voxicon.infer.device import pick_device
 from voxicon.infer.engine import EngineName, Precision, pick_engine
+from voxicon.infer.features import Embedding, Features, FeatureType, embedding, features
 from voxicon.infer.locate import boxes_of, is_locatable
 from voxicon.infer.memory import Demand, MemoryPlan, model_grid_bytes, plan_memory, waiting_bytes
 from voxicon.infer.precision import PrecisionUsed
-from voxicon.infer.predictor import InferenceConfig, Predictor, Progress
+from voxicon.infer.predictor import Predictor, Progress
+from voxicon.infer.settings import inference_config, vocabulary_of
 from voxicon.infer.windows import Size
 from voxicon.io.nifti import ReadOptions, peek, read_volume
 from voxicon.model.checkpoint import Checkpoint, load_checkpoint
 from voxicon.model.head import HIDDEN
-from voxicon.prep.pipeline import PreparationConfig, model_grid, prepare
+from voxicon.prep.pipeline import PreparationConfig, Prepared, model_grid, prepare
 from voxicon.result import Result
 from voxicon.weights.store import engines_folder, resolve
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def load(
@@ -244,7 +240,7 @@ class Segmenter:
         asked, maps = self.with_probabilities(classes, probabilities)
         plan = self.plan(scan, classes, read=read, probabilities=probabilities)
         keep_in_memory_below(plan.in_memory_below)
-        clock = _Clock()
+        clock = Clock()
         volume = scan if isinstance(scan, Volume) else self.read(scan, read, plan)
         clock.lap("read")
         prepared = prepare(volume, self.preparation)
@@ -264,7 +260,7 @@ class Segmenter:
         settings = self._settings(cleanup, window, raw.precision)
         warnings = (*volume.source.warnings, *self._odd(), *located, *raw.warnings)
         return Result(
-            masks, volume, self._weights(), settings, clock.seconds, warnings, notes, levels,
+            masks, volume, self.provenance(), settings, clock.seconds, warnings, notes, levels,
             self.vocabulary, plan.to_dict(),
         )  # fmt: skip
 
@@ -299,11 +295,56 @@ class Segmenter:
         Raises:
             NotCt: There is no body in the scan.
         """
-        prepared = prepare(volume, self.preparation)
+        return self._found(prepare(volume, self.preparation), classes)
+
+    def _found(self, prepared: Prepared, classes: tuple[str, ...]) -> MaskSet:
         raw = self.predictor.predict(prepared.image, prepared.trace.model, self._with_neighbors(classes))
         return _select(clean(raw.masks, self.vocabulary)[0], classes)
 
-    def _weights(self) -> dict[str, object]:
+    def features(
+        self, scan: str | Path | Volume, *, dtype: FeatureType = "float16", read: ReadOptions | None = None
+    ) -> Features:
+        """What the network saw: its decoder map (C, X, Y, Z) of the whole scan, and a vector for each window.
+
+        Everything is on the model grid, see `voxicon.infer.features`, which says what it costs. torch computes it.
+
+        Args:
+            scan: As of `segment`.
+            dtype: Of the decoder map: ``float16`` or ``float32``.
+            read: As of `segment`.
+
+        Raises:
+            InputError: The scan cannot be used.
+            ConfigError: No such type.
+        """
+        prepared = self._prepared(scan, read)
+        return features(self.predictor, prepared.image, prepared.trace.model, dtype)
+
+    def embed(
+        self, scan: str | Path | Volume, classes: Iterable[str] | None = None, *, read: ReadOptions | None = None
+    ) -> Embedding:
+        """A scan as one vector, and as one for each of some classes; of a class without a voxel they are zeros.
+
+        Args:
+            scan: As of `segment`.
+            classes: Names, aliases or ids whose masks are found and looked into; none where left out.
+            read: As of `segment`.
+
+        Raises:
+            InputError: The scan cannot be used.
+            UnknownClass: A class is not known.
+        """
+        asked = () if classes is None else self.resolve_classes(classes)
+        prepared = self._prepared(scan, read)
+        return embedding(self.predictor, prepared.image, self._found(prepared, asked))
+
+    def _prepared(self, scan: str | Path | Volume, read: ReadOptions | None) -> Prepared:
+        plan = self.plan(scan, (), read=read)
+        volume = scan if isinstance(scan, Volume) else self.read(scan, read, plan)
+        return prepare(volume, self.preparation)
+
+    def provenance(self) -> dict[str, object]:
+        """What the weights are called, the hash of their file, their title, and the license they state."""
         card = self.checkpoint.metadata.card
         return {
             "name": self.name,
@@ -335,51 +376,8 @@ class Segmenter:
         }
 
 
-def vocabulary_of(card: Mapping[str, Any], name: str) -> Vocabulary:
-    """The shipped vocabulary and the classes that a checkpoint's card defines, numbered after it.
-
-    A class that the shipped vocabulary has by now is the shipped one.
-
-    Raises:
-        CheckpointError: A definition is damaged.
-    """
-    default = Vocabulary.default()
-    try:
-        defines = {word: entry for word, entry in card.get("defines", {}).items() if word not in default}
-        return default.extended(define_concepts(defines)) if defines else default
-    except (UsageError, AttributeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{name}: the classes these weights define are damaged: {error}") from error
-
-
-def inference_config(values: Mapping[str, object]) -> InferenceConfig:
-    """Window, overlap and threshold from a checkpoint.
-
-    Raises:
-        CheckpointError: A field is missing, unknown or senseless.
-    """
-    try:
-        fields = dict(values)
-        x, y, z = (int(n) for n in fields.pop("window"))  # type: ignore[attr-defined]
-        return InferenceConfig(window=(x, y, z), **fields)  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"inference settings of the checkpoint are damaged: {error}") from error
-
-
 def _select(masks: MaskSet, names: tuple[str, ...]) -> MaskSet:
     """Some classes of a mask set, in the order given."""
     if names == masks.names:
         return masks
     return MaskSet.from_masks({name: masks[name] for name in names}, masks.geometry, masks.source)
-
-
-class _Clock:
-    """Wall seconds between laps."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        now = time.monotonic()
-        self.seconds[name] = round(now - self._last, 2)
-        self._last = now

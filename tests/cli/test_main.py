@@ -38,6 +38,7 @@ OPTIONS = {
         "-o", "--output", "-c", "--class", "--data", "--root", "--mode", "--keep", "--steps", "--set", "--remove",
         "--rename", "--controllers", "--device", "--overwrite", "-q", "--quiet", "--debug",
     },
+    "export": {"--to", "-o", "--output", "-c", "--class", "--overwrite", "-q", "--quiet", "--debug"},
     "transfer": {
         "--from", "-o", "--output", "--ways", "--scans", "--seeds", "--data", "--set", "--device", "--json", "-q",
         "--quiet", "--debug",

@@ -226,7 +226,7 @@ def test_nothing_is_reported_to_anyone(kept: Path) -> None:
 
 @pytest.fixture(scope="module")
 def bf16_processor() -> None:
-    if "BF16" not in engine_module._library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in engine_module.openvino_library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor does not compute in bf16")
 
 
@@ -260,7 +260,7 @@ def test_a_processor_without_bf16_refuses_it(kept: Path, monkeypatch: pytest.Mon
             return {"FULL_DEVICE_NAME": "Old One", "OPTIMIZATION_CAPABILITIES": ["FP32"]}[name]
 
     library = type("Library", (), {"__version__": "2026.1.0-x", "Core": Old})
-    monkeypatch.setattr(engine_module, "_library", lambda: library)
+    monkeypatch.setattr(engine_module, "openvino_library", lambda: library)
     for wanted in ("auto", "openvino"):
         with pytest.raises(
             ConfigError, match=r"bf16: this processor \(Old One\) does not compute in it; use precision fp32"

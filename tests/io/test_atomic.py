@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from voxicon.errors import OutputError
-from voxicon.io.atomic import TEMPORARY_PREFIX, open_atomic, write_bytes, write_text
+from voxicon.io.atomic import TEMPORARY_PREFIX, folder_atomic, open_atomic, write_bytes, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -102,3 +102,47 @@ def test_a_symbolic_link_is_replaced_and_not_followed(tmp_path):
     assert victim.read_bytes() == b"precious"
     assert not link.is_symlink()
     assert link.read_bytes() == b"mask"
+
+
+def test_a_folder_appears_whole_and_replaces_all_of_an_earlier_one(tmp_path):
+    out = tmp_path / "a" / "out"
+    for content in ("first", "second"):
+        with folder_atomic(out) as folder:
+            (folder / f"{content}.txt").write_text(content)
+            assert names(out) == ["first.txt"] if out.exists() else content == "first"
+        assert names(out) == [f"{content}.txt"]
+        assert names(out.parent) == ["out"]
+
+
+def test_a_folder_that_failed_is_not_left_and_the_earlier_one_is(tmp_path):
+    out = tmp_path / "out"
+    with folder_atomic(out) as folder:
+        (folder / "x").write_text("old")
+    with pytest.raises(ZeroDivisionError), folder_atomic(out) as folder:
+        (folder / "x").write_text(f"new {1 / 0}")
+    assert (out / "x").read_text() == "old"
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_earlier_folder_comes_back_where_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "x").write_text("old")
+    rename = Path.rename
+
+    def refuse(self, target):
+        if (self / "y").exists():
+            raise OSError(errno.EACCES, "not allowed")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OutputError, match=r"out: cannot be written \(not allowed\)"), folder_atomic(out) as folder:
+        (folder / "y").write_text("new")
+    assert (out / "x").read_text() == "old"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_folder_where_a_file_is_in_the_way_is_refused(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OutputError, match="cannot be written"), folder_atomic(tmp_path / "file" / "out"):
+        pass

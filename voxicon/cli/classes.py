@@ -20,8 +20,8 @@ def classes(
 ) -> None:
     """List every class: id, name, kind, and other words for it; first those that the weights can find."""
     del debug
+    from voxicon.infer.settings import vocabulary_of
     from voxicon.model.checkpoint import read_metadata
-    from voxicon.segmenter import vocabulary_of
     from voxicon.weights.store import resolve
 
     metadata = read_metadata(resolve(weights))

@@ -18,6 +18,7 @@ from voxicon.cli import (
     assembly,
     classes,
     evaluate,
+    export,
     extend,
     segment,
     synthesize,
@@ -44,6 +45,7 @@ app.command("classes")(classes.classes)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("extend")(extend.extend)
+app.command("export")(export.export)
 app.command("transfer")(transfer.transfer)
 app.command("ablate")(ablate.ablate)
 app.command("synthesize")(synthesize.synthesize)

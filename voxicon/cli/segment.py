@@ -182,8 +182,8 @@ def _names(words: list[str], weights: str) -> list[str]:
     try:
         return [vocabulary.resolve(word).name for word in words]
     except UnknownClass:
+        from voxicon.infer.settings import vocabulary_of
         from voxicon.model.checkpoint import read_metadata
-        from voxicon.segmenter import vocabulary_of
         from voxicon.weights.store import resolve
 
         own = vocabulary_of(read_metadata(resolve(weights)).card, weights)

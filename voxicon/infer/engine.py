@@ -163,7 +163,7 @@ def _openvino(
         raise _NoOpenVino('it is not installed (pip install "voxicon[fast]")', matters=False)
     version = "openvino"
     try:
-        library = _library()
+        library = openvino_library()
         version = f"openvino {library.__version__.split('-')[0]}"
         core = library.Core()
         processor = core.get_property("CPU", "FULL_DEVICE_NAME")
@@ -182,7 +182,7 @@ def _openvino(
     return Engine(version, encode, bf16=bf16)
 
 
-def _library() -> ModuleType:
+def openvino_library() -> ModuleType:
     """OpenVINO without its telemetry, which asks for consent on import and reports conversions to a server."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return importlib.import_module("openvino")
@@ -257,14 +257,19 @@ def _encoder(network: UniversalNetwork, compiled: openvino.CompiledModel) -> Enc
 
 @torch.inference_mode()
 def _difference(network: UniversalNetwork, encode: Encode, window: Size) -> float:
-    """Largest difference of a probability from that of torch, on an image with coarse and fine structure."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(1, 1, *(max(1, n // 8) for n in window), generator=generator)
-    fine = torch.rand(1, 1, *window, generator=generator)
-    image = 0.8 * functional.interpolate(coarse, size=window, mode="trilinear") + 0.2 * fine
+    """Largest difference of a probability from that of torch, on a made-up image."""
+    image = made_up_image(window)
     maps_of = network.maps_of(EVERY_ROW)
     ours, theirs = (network.decode(*by(image, EVERY_ROW), maps_of).sigmoid_() for by in (network.encode, encode))
     return float((ours - theirs).abs_().max()) if ours.numel() else 0.0
+
+
+def made_up_image(window: Size) -> Tensor:
+    """(1, 1, X, Y, Z) in [0, 1], always the same: coarse and fine structure, to compare engines by."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 1, *(max(1, n // 8) for n in window), generator=generator)
+    fine = torch.rand(1, 1, *window, generator=generator)
+    return 0.8 * functional.interpolate(coarse, size=window, mode="trilinear") + 0.2 * fine
 
 
 def _keep(library: ModuleType, model: openvino.Model, home: Path, difference: float) -> None:

@@ -31,7 +31,7 @@ from voxicon.infer.ladder import Ladder, MakeRoom, copied_to_cpu
 from voxicon.infer.locate import touches
 from voxicon.infer.precision import PrecisionGate, PrecisionUsed
 from voxicon.infer.smoothing import MOST_SMOOTHING_MM, reach_of, smooth
-from voxicon.infer.windows import Size, Tiling, Window, blend_weights, fitted, padding, tile
+from voxicon.infer.windows import Pads, Size, Tiling, Window, blend_weights, fitted, padding, tile, unpadded
 from voxicon.model.head import Rows
 from voxicon.model.network import UniversalNetwork
 
@@ -194,19 +194,23 @@ class Predictor:
         if not classes:
             return answer
         rows = self.network.rows_of(classes)
-        window = self.window_for(geometry.shape)
-        gate = self._gate(classes, rows, window)
-        pads = padding(geometry.shape, window)
-        if any(map(any, pads)):
-            image = np.pad(image, pads, mode=_PAD_MODE[self.config.padding])
-        padded = torch.from_numpy(image)
-        x, y, z = padded.shape
-        tiling = tile((x, y, z), window, self.config.overlap)
+        padded, pads, tiling = self.lay(image)
+        gate = self._gate(classes, rows, tiling.window)
         wanted = None if within is None else [_moved(box, pads) for box in within]
         encode = partial(self._encode, padded, wanted, rows, gate.encode)
         self._walk(tiling, encode, partial(self._cut, tiling, pads, answer), progress)
         told = gate.told()
         return replace(answer, precision=told, warnings=(*told.warnings, *self.ladder.warnings))
+
+    def lay(self, image: NDArray[np.float32]) -> tuple[Tensor, Pads, Tiling]:
+        """An image (X, Y, Z), padded where a window is larger; by how many voxels; and windows that cover all of it."""
+        shape = (image.shape[0], image.shape[1], image.shape[2])
+        window = self.window_for(shape)
+        pads = padding(shape, window)
+        if any(map(any, pads)):
+            image = np.pad(image, pads, mode=_PAD_MODE[self.config.padding])
+        x, y, z = image.shape
+        return torch.from_numpy(image), pads, tile((x, y, z), window, self.config.overlap)
 
     def window_for(self, shape: Size) -> Size:
         """The window for a volume of a shape: the usual one, or one fitted to it (`voxicon.infer.windows.fitted`)."""
@@ -265,7 +269,7 @@ class Predictor:
     def _cut(
         self,
         tiling: Tiling,
-        pads: tuple[tuple[int, int], ...],
+        pads: Pads,
         answer: Prediction,
         kept: list[_Encoded],
         low: int,
@@ -281,7 +285,7 @@ class Predictor:
         for inner, outer in pieces:
             total[outer] += weights[inner]
         names = answer.masks.names
-        at, of = _unpadded(begin, shape, pads, answer.masks.geometry.shape)
+        at, of = unpadded(begin, shape, pads, answer.masks.geometry.shape)
         for first in range(0, len(names), CLASS_CHUNK):
             chunk = slice(first, min(first + CLASS_CHUNK, len(names)))
             blended = torch.zeros((chunk.stop - chunk.start, *shape), device=device)
@@ -308,7 +312,7 @@ class Predictor:
         return logits[(slice(None), *back)]
 
 
-def _moved(box: Box, pads: tuple[tuple[int, int], ...]) -> Box:
+def _moved(box: Box, pads: Pads) -> Box:
     """A box of a volume, in voxels of the padded volume."""
     x, y, z = (slice(side.start + before, side.stop + before) for side, (before, _) in zip(box, pads, strict=True))
     return x, y, z
@@ -332,17 +336,6 @@ def _overlap(window: Window, begin: list[int], shape: list[int]) -> tuple[Box, B
         inner.append(slice(low - window.start[axis], high - window.start[axis]))
         outer.append(slice(low - begin[axis], high - begin[axis]))
     return (inner[0], inner[1], inner[2]), (outer[0], outer[1], outer[2])
-
-
-def _unpadded(begin: list[int], shape: list[int], pads: tuple[tuple[int, int], ...], volume: Size) -> tuple[Box, Box]:
-    """The part of a slab that is no padding, in voxels of the volume and in voxels of the slab; it may be empty."""
-    into, of = [], []
-    for axis in range(3):
-        start = begin[axis] - pads[axis][0]
-        low, high = max(0, start), min(volume[axis], start + shape[axis])
-        into.append(slice(low, max(low, high)))
-        of.append(slice(low - start, max(low, high) - start))
-    return (into[0], into[1], into[2]), (of[0], of[1], of[2])
 
 
 def _set_bit(found: NDArray[np.bool_], index: int, at: Box, masks: MaskSet) -> None:

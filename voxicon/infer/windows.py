@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from voxicon.core.components import Box
+
 SIGMA_SCALE = 0.125
 """Standard deviation of the blend weights as a share of the window. Source: MONAI's default."""
 
@@ -19,6 +21,9 @@ LEAST_WEIGHT = 1e-3
 """Weights never fall below this, so that every voxel has an answer. Source: MONAI's importance map."""
 
 Size = tuple[int, int, int]
+
+Pads = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""Voxels added before and after each axis."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,19 @@ def blend_weights(window: Size) -> NDArray[np.float32]:
     return np.maximum(weights, max(LEAST_WEIGHT, float(weights[weights > 0].min())))
 
 
-def padding(shape: Size, window: Size) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+def padding(shape: Size, window: Size) -> Pads:
     """Voxels to add before and after each axis so that a window fits; the same on both sides, odd one after."""
     missing = [max(0, w - n) for n, w in zip(shape, window, strict=True)]
     x, y, z = ((m // 2, m - m // 2) for m in missing)
     return x, y, z
+
+
+def unpadded(begin: list[int], shape: list[int], pads: Pads, volume: Size) -> tuple[Box, Box]:
+    """The part of a slab that is no padding, in voxels of the volume and in voxels of the slab; it may be empty."""
+    into, of = [], []
+    for axis in range(3):
+        start = begin[axis] - pads[axis][0]
+        low, high = max(0, start), min(volume[axis], start + shape[axis])
+        into.append(slice(low, max(low, high)))
+        of.append(slice(low - start, max(low, high) - start))
+    return (into[0], into[1], into[2]), (of[0], of[1], of[2])

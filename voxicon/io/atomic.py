@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,14 +43,37 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
         _remember_name(path.parent)
     except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); expected a folder with write permission "
-            "and free space; choose another output folder or make room",
-            code="E-DISK",
-        ) from error
+        raise _cannot_be_written(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_atomic(path: Path) -> Iterator[Path]:
+    """A new folder to fill; it takes the name `path` only when the block ends without an error.
+
+    Missing parent folders are made. Until the end an older folder of that name stays as it is; then it goes, with
+    everything in it. After a failure it is still there and the new one is gone.
+
+    Raises:
+        OutputError: As of `open_atomic`.
+    """
+    temporary, aside = (path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}" for _ in range(2))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.rename(aside)
+        temporary.rename(path)
+        _remember_name(path.parent)
+    except OSError as error:
+        if aside.exists() and not path.exists():
+            aside.rename(path)
+        raise _cannot_be_written(path, error) from error
+    finally:
+        for unwanted in (temporary, aside):
+            shutil.rmtree(unwanted, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -79,6 +103,14 @@ def file_sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _cannot_be_written(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path}: cannot be written ({error.strerror or error}); expected a folder with write permission "
+        "and free space; choose another output folder or make room",
+        code="E-DISK",
+    )
 
 
 def _remember_name(folder: Path) -> None:

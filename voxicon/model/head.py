@@ -172,7 +172,13 @@ class TextDrivenHead(nn.Module):
 
         Scratch memory grows neither with N nor with the voxels, with or without gradients.
         """
-        logits_BNV: Tensor = _Decode.apply(map_B8XYZ.flatten(2), parameters_BNP.to(map_B8XYZ.dtype), self.leak)  # type: ignore[no-untyped-call]
+        map_B8V, parameters_BNP = map_B8XYZ.flatten(2), parameters_BNP.to(map_B8XYZ.dtype)
+        if torch.compiler.is_exporting():
+            # Other runtimes know no autograd function and no tensor that is filled in place; a chunk is in one piece.
+            chunks = torch.split(parameters_BNP, CLASS_CHUNK_CPU, dim=1)
+            logits_BNV = torch.cat([_decode_block(map_B8V, chunk, self.leak) for chunk in chunks], dim=1)
+        else:
+            logits_BNV = _Decode.apply(map_B8V, parameters_BNP, self.leak)  # type: ignore[no-untyped-call]
         return logits_BNV.reshape(*parameters_BNP.shape[:2], *map_B8XYZ.shape[2:])
 
     def forward(

@@ -26,7 +26,9 @@ BODY_HU = -300.0
 """Skin and everything inside it that is not gas lies above; clothing and couch foam lie below.
 Source: fat is about -100 HU, foam and fabric below -500 HU."""
 
-_BODY_MARGIN_MM = 10.0
+BODY_MARGIN_MM = 10.0
+"""Kept around the body on every side."""
+
 _FOREGROUND_MARGIN_VOXELS = 0
 
 
@@ -157,7 +159,7 @@ def _box(hu: NDArray[np.float32], grid: Geometry, config: PreparationConfig) -> 
     else:
         labels = cc3d.largest_k((hu > BODY_HU).astype(np.uint8), k=1, connectivity=6)
         inside = labels > 0
-        mx, my, mz = (round(_BODY_MARGIN_MM / s) for s in grid.spacing_mm)
+        mx, my, mz = (round(BODY_MARGIN_MM / s) for s in grid.spacing_mm)
         margins = (mx, my, mz)
     if not inside.any():
         return None

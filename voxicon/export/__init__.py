@@ -1,0 +1,1 @@
+"""Weights in other programs' formats: `program` bakes the words in; `formats`, `bundle` write and run files."""
