@@ -17,6 +17,7 @@ from torch import Tensor
 from tests.phantoms import body, rotation
 from tests.test_workflow import write_scan
 from tests.weights_on_disk import CLASSES, write_small_weights
+from voxicon import segmenter as segmenter_module
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.core.storage import lies_in_file
@@ -298,6 +299,19 @@ def test_memory_is_planned_from_the_header_alone(segmenter: Segmenter, tmp_path:
     assert segmenter.plan(scan).demand.maps == ()
     in_memory = segmenter.plan(body((8.0, 8.0, 10.0), rotation(10, 2))).demand
     assert (in_memory.unpacked, in_memory.hu, in_memory.smoothed) == (0, 0, 4 * 9000)
+
+
+def test_windows_are_computed_together_as_far_as_the_device_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(segmenter_module, "windows_at_once", lambda device, size: asked.append(size) or 3)
+    plain = load(write_small_weights(tmp_path / "small.safetensors"), device="cpu", engine="torch")
+    assert plain.predictor.config.batch == 3
+    assert asked == [plain.predictor.network.window_bytes((16, 16, 16))]
+    inference = {"window": [16, 16, 16], "batch": 2}
+    stated = load(write_small_weights(tmp_path / "own.safetensors", inference=inference), device="cpu", engine="torch")
+    assert stated.predictor.config.batch == 2
 
 
 def test_a_scan_that_does_not_fit_is_refused_before_it_is_read(tmp_path: Path) -> None:

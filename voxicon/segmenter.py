@@ -17,7 +17,7 @@ from voxicon.core.storage import keep_in_memory_below, resident_bytes
 from voxicon.core.volume import Volume
 from voxicon.errors import CheckpointError, ConfigError, UnknownClass
 from voxicon.infer.cleanup import Mode, clean
-from voxicon.infer.device import pick_device
+from voxicon.infer.device import pick_device, windows_at_once
 from voxicon.infer.engine import EngineName, Precision, pick_engine
 from voxicon.infer.features import Embedding, Features, FeatureType, embedding, features
 from voxicon.infer.locate import boxes_of, is_locatable
@@ -118,6 +118,9 @@ class Segmenter:
         if not self.classes:
             raise CheckpointError(f"{name}: these weights know none of the classes of the vocabulary")
         network = checkpoint.network.to(device).eval()
+        if "batch" not in metadata.inference:
+            together = windows_at_once(device, network.window_bytes(self.inference.window))
+            self.inference = replace(self.inference, batch=together)
         self.engine = pick_engine(engine, network, self.inference.window, device, engines_folder(), precision)
         self.predictor = Predictor(network, self.inference, device, self.engine.encode, self.engine.bf16)
 
