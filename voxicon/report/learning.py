@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from voxicon.report.svg import escape, note, number, round_values, tag
 
@@ -12,6 +13,9 @@ _WIDTH, _HEIGHT = 560.0, 340.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 110.0, 16.0, 46.0
 _COLORS = ("#5b6770", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
 """Source: Okabe and Ito, Color Universal Design, 2008: the color-blind tell them apart; gray is for a baseline."""
+
+_PRINT = 14.0
+"""Height of a line of print."""
 
 _DASHES = (None, "7 3", "2 3", "9 3 2 3", "4 4")
 
@@ -52,9 +56,9 @@ def learning_curves(title: str, lines: Sequence[Line], label: str = "training sc
 
     content = note(title) + tag("rect", width=_WIDTH, height=_HEIGHT, fill="#ffffff")
     content += _axes(xs, end, place, rise, (label, value))
-    names: list[float] = []
+    names = _apart([rise(line.points[-1][1]) + 4 for line in lines])
     for index, line in enumerate(lines):
-        content += _line(line, index, place, rise, names)
+        content += _line(line, index, place, rise, names[index])
     box = f"0 0 {number(_WIDTH)} {number(_HEIGHT)}"
     style = "font: 12px system-ui, sans-serif"
     return tag(
@@ -86,7 +90,7 @@ def _axes(
 
 
 def _line(
-    line: Line, index: int, place: Callable[[float], float], rise: Callable[[float], float], names: list[float]
+    line: Line, index: int, place: Callable[[float], float], rise: Callable[[float], float], name_y: float
 ) -> str:
     color, dash = _COLORS[index % len(_COLORS)], _DASHES[index % len(_DASHES)]
     # Beside each other, so that whiskers do not hide each other.
@@ -100,9 +104,12 @@ def _line(
         if low is not None and high is not None:
             content += tag("line", x1=x, x2=x, y1=rise(low), y2=rise(high), stroke=color, stroke_opacity=0.6)
         content += tag("circle", note(f"{line.name}, {scans:g}: {v:.3f}"), cx=x, cy=rise(v), r=4, fill=color)
-    last = rise(at[-1][1]) + 4
-    # Names that would lie on each other move apart.
-    while any(abs(last - other) < 14 for other in names):
-        last += 14
-    names.append(last)
-    return content + tag("text", escape(line.name), x=at[-1][0] + 12, y=last, fill=color)
+    return content + tag("text", escape(line.name), x=at[-1][0] + 12, y=name_y, fill=color)
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Heights of lines of text, in their order from top to bottom, at least as far from each other as print is high."""
+    placed = list(heights)
+    for upper, lower in pairwise(sorted(range(len(heights)), key=lambda index: heights[index])):
+        placed[lower] = max(placed[lower], placed[upper] + _PRINT)
+    return placed
