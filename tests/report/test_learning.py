@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ET
 
 from hypothesis import given
@@ -43,7 +44,7 @@ def test_names_never_lie_on_each_other(heights: list[float]) -> None:
     placed = _apart(heights)
     assert len(placed) == len(heights)
     ordered = sorted(placed)
-    assert all(b - a >= 13.99 for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(b - a >= 13.99 for a, b in itertools.pairwise(ordered))
     assert all(after >= before for before, after in zip(heights, placed, strict=True))
     if placed:
         assert min(placed) == min(heights)
