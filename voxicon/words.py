@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxicon.core.concepts import Vocabulary
-from voxicon.errors import CheckpointError, ConfigError, UnknownClass
+from voxicon.errors import ConfigError, UnknownClass
 from voxicon.io.atomic import write_bytes
 from voxicon.model.checkpoint import load_checkpoint
 from voxicon.model.tables import read_table, to_bytes
@@ -129,8 +129,6 @@ def entries_of_weights(path: Path) -> list[Entry]:
         space = 0 if _alike(own, bank) else number + 1
         vectors: Any = extension.text_vectors
         found += _entries(each.classes, vectors.numpy(), own, space)
-    if not found:
-        raise CheckpointError(f"{path.name}: has no words")
     return found
 
 

@@ -120,15 +120,26 @@ def test_absent_and_damaged_files_are_refused(tmp_path: Path, suffix: str) -> No
         read_table(path)
 
 
+class Opened:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
 def test_an_array_needs_as_many_names_and_no_code_is_run(tmp_path: Path) -> None:
     np.save(tmp_path / "t.npy", VECTORS)
     (tmp_path / "t.txt").write_text("liver\n")
     with pytest.raises(ConfigError, match=r"1 names and vectors of shape \(2, 3\)"):
         read_table(tmp_path / "t.npy")
-    np.save(tmp_path / "o.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "o.npy", np.array([Opened(tmp_path / "ran")], dtype=object), allow_pickle=True)
     (tmp_path / "o.txt").write_text("liver\n")
     with pytest.raises(ConfigError, match="not a table of words"):
         read_table(tmp_path / "o.npy")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_safetensors_of_something_else_is_refused(tmp_path: Path) -> None:
