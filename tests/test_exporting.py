@@ -120,7 +120,7 @@ def _wrong(form: Format, change: Any) -> Format:
     [
         lambda logits: logits + 0.5,
         lambda logits: logits[:, ::-1],
-        lambda logits: logits[:, :1],
+        lambda logits: logits[..., :-1],
         lambda logits: np.full_like(logits, np.nan),
     ],
 )
@@ -208,6 +208,16 @@ def test_the_bundle_is_what_monai_asks_for(segmenter: Segmenter, exports: dict[s
     assert "not a medical device" in readme
     assert '{"image": "ct.nii.gz"}' in readme
     assert "Apache License" in (folder / "LICENSE").read_text()
+
+
+def test_the_bundle_lays_and_cuts_windows_as_we_do(exports: dict[str, Path]) -> None:
+    told = json.loads((exports["monai-bundle"] / "configs/inference.json").read_text())
+    inferer = {key: value for key, value in told["inferer"].items() if key != "_target_"}
+    assert inferer == {
+        "roi_size": [16, 24, 16], "sw_batch_size": 1, "overlap": 0.25, "mode": "gaussian", "sigma_scale": 0.125,
+        "padding_mode": "constant",
+    }  # fmt: skip
+    assert (told["classes"], told["thresholds"]) == (["liver", "kidney_right"], [0.6, 0.5])
 
 
 def test_the_bundle_runs_where_voxicon_is_not(exports: dict[str, Path], segmenter: Segmenter, tmp_path: Path) -> None:

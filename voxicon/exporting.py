@@ -50,7 +50,7 @@ def export(
     """Write a network in another program's format, after that program has answered as ours does.
 
     Args:
-        segmenter: Computing with torch on a processor; its overlap is written down as well.
+        segmenter: Stays as it is; its network is exported, and its overlap is written down.
         to: One of `FORMATS`.
         out: The folder to make.
         classes: Words in the order of the channels wanted; everything the weights can find by default.
