@@ -138,6 +138,8 @@ def test_budgets_are_one_two_five_ten_and_all(folder: Path, monkeypatch: pytest.
 def test_a_study_that_cannot_be_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="way halfway: expected scratch, full, head, adapters"):
         study(folder, ways=("halfway",))
+    with pytest.raises(ConfigError, match="training scans 0: expected 1 or more"):
+        study(folder, budgets=(2, 0))
     recipe = make_recipe(recipe_values("a"), "recipe")
     with pytest.raises(ConfigError, match="no scan is held out"):
         run_study(recipe, folder, folder / "old" / "weights.safetensors", folder / "study", CPU)

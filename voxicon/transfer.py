@@ -67,7 +67,7 @@ class Design:
         seeds: Every combination is run once with each.
 
     Raises:
-        ConfigError: A way does not exist, or there is none.
+        ConfigError: A way does not exist, there is none, or a number of scans is below one.
     """
 
     ways: Sequence[Way] = ("scratch", "full")
@@ -78,6 +78,8 @@ class Design:
         strange = [way for way in self.ways if way not in get_args(Way)]
         if strange or not self.ways:
             raise ConfigError(f"way {', '.join(strange) or 'missing'}: expected {', '.join(get_args(Way))}")
+        if any(n < 1 for n in self.budgets):
+            raise ConfigError(f"training scans {min(self.budgets)}: expected 1 or more")
 
 
 def run_study(
