@@ -44,7 +44,7 @@ from voxicon.recipe import Recipe
 from voxicon.segmenter import Segmenter
 from voxicon.student import ADAPTER, Student, as_weights
 from voxicon.train.cases import TrainingCase
-from voxicon.training import train_student
+from voxicon.training import build_trainer
 from voxicon.validation import case_dice
 from voxicon.wording import words_of
 
@@ -152,7 +152,8 @@ def extend(
     network = extended(old.network, words, ADAPTER if mode == "light" else None)
     plan = replace(plan, classes=network.classes, recipe=_distilling(plan.recipe, mode, keep))
     folder = out.with_suffix(".run")
-    trainer = train_student(_student(old, network, bank, mode, keep, device), plan, folder, device, told=told)
+    student = _student(old, network, bank, mode, keep, device)
+    trainer = build_trainer(plan, folder, device, told=told, student=student)
     trainer.run(lambda row: told(f"loss {row['loss']:.3f}", row["step"], row["steps"]) if "loss" in row else None)
     # What is judged is what is in a file: rounded as it is stored.
     dtype = storage_dtype(old.network)

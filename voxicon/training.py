@@ -38,6 +38,7 @@ def build_trainer(
     cache: Path | None = None,
     processes: Processes = Processes(),  # noqa: B008  frozen
     told: Told = lambda what, done, total: None,
+    student: Student | None = None,
 ) -> Trainer:
     """Prepare the scans, make the words' vectors, and build (or resume) a run in `folder`.
 
@@ -50,6 +51,8 @@ def build_trainer(
         cache: Where prepared scans are kept; beside the run by default.
         processes: Who else works on it; they share the preparation and the validation.
         told: Hears of the preparation.
+        student: What learns; the plan is then taken as it is. The recipe's network where left out, and of the plan what
+            can be learned.
 
     Raises:
         InputError: A scan cannot be read.
@@ -57,21 +60,9 @@ def build_trainer(
         ConfigError: There is nothing to learn, scans are not those of the manifest, or settings do not fit the network.
         CheckpointError: The folder holds a run with other settings, or the network cannot be built.
     """
-    plan = for_training(plan)
-    return train_student(make_student(plan), plan, folder, device, cache=cache, processes=processes, told=told)
-
-
-def train_student(
-    student: Student,
-    plan: Plan,
-    folder: Path,
-    device: torch.device,
-    *,
-    cache: Path | None = None,
-    processes: Processes = Processes(),  # noqa: B008  frozen
-    told: Told = lambda what, done, total: None,
-) -> Trainer:
-    """As `build_trainer`, of a network that is there already; the plan is taken as it is."""
+    if student is None:
+        plan = for_training(plan)
+        student = make_student(plan)
     recipe = plan.recipe
     _refuse_sizes(recipe, student.network.size_multiple)
     _refuse_strays(recipe, plan.classes)
