@@ -29,7 +29,7 @@ overlap from 130 to 350 HU, there the place decides."""
 
 SKIN_MM = 2.0
 
-_BONES = ("vertebrae", "rib", "sacrum", "hip", "femur", "humerus", "scapula", "clavicula", "sternum", "skull", "costal")
+_BONES = ("vertebra", "rib", "sacrum", "hip", "femur", "humerus", "scapula", "clavicula", "sternum", "skull", "costal")
 _VESSELS = ("aorta", "vein", "artery", "vena", "heart", "atrial", "trunk", "lung")
 _WALL = (*_BONES, "gluteus", "autochthon", "iliopsoas")
 _CODE = {name: value for value, name in TISSUES.items()}

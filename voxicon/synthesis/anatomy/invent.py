@@ -28,7 +28,7 @@ _ON_THE_SPINE = ("aorta", "inferior_vena_cava", "kidney_right", "kidney_left", "
 _FILLING = ("fat", "lung")
 """What spreads where an organ of the drawn body has given way."""
 
-_WALL = ("rib", "vertebrae", "hip", "sacrum", "femur", "sternum", "skin", "autochthon", "spinal_cord", "costal")
+_WALL = ("rib", "vertebra", "hip", "sacrum", "femur", "sternum", "skin", "autochthon", "spinal_cord", "costal")
 _SLOPES = (0.75, 1.35)
 _REACH_MM = 60.0
 _FARTHEST_MM = 18.0
