@@ -49,7 +49,7 @@ def test_other_words_start_from_the_same_backbone(folder: Path, strategy: str) -
     assert torch.equal(head.image_projection.weight, old.head.image_projection.weight)  # type: ignore[union-attr]
     assert torch.equal(head.controller.weight, old.head.controller.weight)  # type: ignore[union-attr]
     learns = {name.split(".")[0] for name, p in new.named_parameters() if p.requires_grad}
-    assert ("backbone" in learns) == (strategy == "full")
+    assert learns == {"full": {"backbone", "head"}, "head": {"head"}, "adapters": {"extensions"}}[strategy]
 
 
 def test_what_is_frozen_does_not_learn(folder: Path) -> None:

@@ -130,6 +130,8 @@ def make_student(plan: Plan) -> Student:
         _start_from(start, network, shape)
     if recipe.strategy != "full":
         network.backbone.requires_grad_(False)
+    if recipe.strategy == "adapters":
+        network.head.requires_grad_(False)
     return Student(network, bank.to_dict())
 
 
