@@ -59,6 +59,7 @@ def test_one_voxel_and_none():
     masks, hu = scan()
     masks.set("liver_tumor", block(SHAPE, (5, 6), (5, 6), (5, 6)))
     (found,) = measure_lesions("liver_tumor", masks, hu)
+    assert not found.touches_border
     assert (found.volume_ml, found.axial.longest_mm, found.longest_diameter_mm) == (
         pytest.approx(0.01),
         pytest.approx(2),
@@ -73,6 +74,12 @@ def test_a_lesion_apart_from_its_organ():
     masks.set("liver_tumor", block(SHAPE, (16, 18), (5, 6), (5, 6)))
     (found,) = measure_lesions("liver_tumor", masks, hu)
     assert (found.organ, found.third, found.attenuation, found.hu_difference) == (None, None, None, None)
+
+
+def test_a_lesion_at_the_border():
+    masks, hu = scan()
+    masks.set("liver_tumor", block(SHAPE, (5, 6), (5, 6), (5, 6)) | block(SHAPE, (5, 6), (15, 16), (5, 6)))
+    assert [found.touches_border for found in measure_lesions("liver_tumor", masks, hu)] == [False, True]
 
 
 def test_sides():

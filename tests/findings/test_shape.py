@@ -7,8 +7,11 @@ import math
 import cc3d
 import numpy as np
 import pytest
+from scipy import ndimage
+from scipy.spatial import ConvexHull
 
 from tests.phantoms import rotation
+from voxicon.core.components import components
 from voxicon.core.geometry import Geometry
 from voxicon.findings.shape import (
     axial_diameters,
@@ -66,9 +69,13 @@ def test_a_block():
     assert (low, high) == (pytest.approx((10.5, -19, 32.5)), pytest.approx((22.5, -11, 42.5)))
 
 
-def test_the_perpendicular_is_one():
+SHEARED = np.array([[1.0, 0.4, 0], [0.3, 1.0, 0], [0, 0.2, 1.0]])
+
+
+@pytest.mark.parametrize("turn", [None, rotation(40, 2), rotation(20, 0), SHEARED])
+def test_the_perpendicular_is_one(turn):
     mask = np.random.default_rng(3).random((9, 8, 2)) < 0.3
-    found = axial_diameters(mask, grid(mask.shape))
+    found = axial_diameters(mask, grid(mask.shape, turn))
     a, b, c, d = (np.array(p) for p in (*found.longest_ends_mm, *found.perpendicular_ends_mm))
     assert np.linalg.norm(b - a) == pytest.approx(found.longest_mm)
     assert np.linalg.norm(d - c) == pytest.approx(found.perpendicular_mm)
@@ -119,6 +126,41 @@ def test_the_longest_slice_is_found_behind_larger_boxes():
     found = axial_diameters(mask, grid(mask.shape, spacing_mm=(1.0, 1.0, 1.0)))
     assert found.longest_mm == pytest.approx(math.hypot(6, 5))
     assert found.slice_index == 1
+
+
+def test_the_longest_slice_is_found_on_a_sheared_grid():
+    # Axis 1 runs along (1, 1): a diagonal of 4 voxels reaches from (0, -0.5) to (3, 3.5), which is 7 mm by 4 mm.
+    affine = np.array([[1.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    mask = np.zeros((6, 6, 2), dtype=bool)
+    mask[:, 0, 0] = True
+    mask[:4, :4, 1] = np.eye(4, dtype=bool)
+    found = axial_diameters(mask, Geometry(mask.shape, affine))
+    assert found.longest_mm == pytest.approx(np.sqrt(65))
+    assert found.slice_index == 1
+
+
+def test_no_chord_across_is_longer():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        mask = np.zeros((9, 9, 1), dtype=bool)
+        mask[2:5, 2:5] = mask[rng.integers(4, 9, 3), rng.integers(3, 9, 3)] = True
+        mask = ndimage.binary_closing(mask[..., 0], np.ones((3, 3)))[..., None] | mask
+        mask = np.asarray(components(mask).labels == 1)
+        found = axial_diameters(mask, grid(mask.shape))
+        start, end = (np.array(p[:2]) for p in found.longest_ends_mm)
+        along = (end - start) / found.longest_mm
+        points = (face_centers(mask[..., 0]) * SPACING_MM[:2]) + (10, -20)
+        corners = (points[ConvexHull(points).vertices] - start) @ np.array([along, (-along[1], along[0])]).T
+        best = 0.0
+        for t in np.linspace(0.001, found.longest_mm - 0.001, 4001):
+            # Where the outline crosses the line at t.
+            one, other = corners, np.roll(corners, -1, axis=0)
+            crossed = (one[:, 0] - t) * (other[:, 0] - t) < 0
+            one, other = one[crossed], other[crossed]
+            w = one[:, 1] + (t - one[:, 0]) / (other[:, 0] - one[:, 0]) * (other[:, 1] - one[:, 1])
+            best = max(best, float(np.ptp(w)))
+        assert best <= found.perpendicular_mm + 1e-9
+        assert found.perpendicular_mm == pytest.approx(best, abs=0.02)
 
 
 def test_every_pair_is_compared():

@@ -31,7 +31,7 @@ def test_distance_between_faces(turn):
 
 def test_touching_by_a_face_in_plane():
     # The vessel's circumference is 2 x (2 + 4) mm; the lesion covers one face of 4 mm, in slice 1 half of it.
-    vessel = block(SHAPE, (2, 4), (2, 4), (0, 6))
+    vessel = block(SHAPE, (2, 4), (2, 4), (1, 6))
     lesion = block(SHAPE, (4, 6), (2, 4), (2, 3)) | block(SHAPE, (4, 6), (2, 3), (1, 2))
     found = contact(vessel, lesion)
     assert found.distance_mm == 0

@@ -9,11 +9,12 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from voxicon.core.components import Box
 from voxicon.core.concepts import Side, Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.errors import InputError
 from voxicon.findings.finding import Finding, Point
-from voxicon.findings.organs import Hu, check, mean_and_sd
+from voxicon.findings.organs import Hu, check, mean_and_sd, scanned_box, touches_border
 from voxicon.findings.parts import Boxes, Lesion, lesions_of, organ_of
 from voxicon.findings.place import Thirds, thirds_of
 from voxicon.findings.shape import AxialDiameters, axial_diameters, bounds_mm, center_mm, cropped, longest_diameter_mm
@@ -57,7 +58,8 @@ class LesionFinding(Finding):
         side: Of the class or the organ; None where these have no side.
         third: Part of the organ its center of mass lies in (`voxicon.findings.place`); None without an organ, or for
             organs that have no thirds.
-        volume_ml: Volume.
+        volume_ml: Volume. A lower bound, as all lengths, where `touches_border`.
+        touches_border: A voxel lies in the outermost slice that was scanned, on any side (`scanned_box`).
         axial: Longest axial diameter and its longest perpendicular.
         longest_diameter_mm: In any direction.
         hu_mean: Mean over its voxels, rim included.
@@ -78,6 +80,7 @@ class LesionFinding(Finding):
     side: Side | None
     third: str | None
     volume_ml: float
+    touches_border: bool
     axial: AxialDiameters
     longest_diameter_mm: float
     hu_mean: float
@@ -126,7 +129,7 @@ def measure_lesions(
     owners = {lesion.organ for lesion in lesions if lesion.organ is not None}
     hosts = {owner: _host(owner, masks, hu, vocabulary, boxes) for owner in owners}
     near = [Vessel(vessel, masks, boxes.get(vessel)) for vessel in vessels] if lesions else []
-    context = _Context(name, masks, hu, probabilities, vocabulary, hosts, near)
+    context = _Context(name, masks, hu, probabilities, vocabulary, hosts, near, scanned_box(hu))
     return tuple(_measure(context, number, lesion) for number, lesion in enumerate(lesions, start=1))
 
 
@@ -141,6 +144,7 @@ class _Context:
     vocabulary: Vocabulary
     hosts: dict[str, _Host]
     vessels: list[Vessel]
+    scanned: Box
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +180,7 @@ def _measure(context: _Context, number: int, lesion: Lesion) -> LesionFinding:
         side=_side(context, lesion),
         third=host.thirds.at(center) if host.thirds else None,
         volume_ml=np.count_nonzero(mask) * grid.voxel_ml,
+        touches_border=touches_border(lesion.box, context.scanned),
         axial=axial_diameters(mask, grid, lesion.box[geometry.axis_order[2][0]].start),
         longest_diameter_mm=longest_diameter_mm(mask, grid),
         hu_mean=hu_mean,

@@ -106,7 +106,7 @@ def measure_organ(name: str, masks: MaskSet, hu: Hu, vocabulary: Vocabulary) -> 
     grid = cropped(masks.geometry, organ.box)
     low, high = bounds_mm(organ.whole, grid)
     volume_ml = np.count_nonzero(organ.whole) * grid.voxel_ml
-    touches = _touches(organ.box, scanned_box(hu))
+    touches = touches_border(organ.box, scanned_box(hu))
     pieces = len(components(organ.whole).sizes) - 1
     mean, sd = mean_and_sd(hu[organ.box][organ.spared])
     return OrganFinding(
@@ -171,7 +171,8 @@ def _constant(plane: Hu) -> bool:
     return bool((plane == plane.flat[0]).all())
 
 
-def _touches(box: Box, scanned: Box) -> bool:
+def touches_border(box: Box, scanned: Box) -> bool:
+    """Whether a box holds a voxel of the outermost slices of another, or lies beyond them."""
     return any(b.start <= s.start or b.stop >= s.stop for b, s in zip(box, scanned, strict=True))
 
 

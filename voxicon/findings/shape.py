@@ -28,7 +28,7 @@ class AxialDiameters(Finding):
     """The longest diameter in any axial slice and the longest one across it.
 
     Attributes:
-        longest_mm: Longest line between face centers of one cross-section, over all slices.
+        longest_mm: Longest line between face centers of one cross-section, over all slices. It may leave a hollow one.
         longest_ends_mm: Its two ends, RAS.
         perpendicular_mm: Longest line at right angles to it, in the convex hull of the same cross-section.
         perpendicular_ends_mm: Its two ends, RAS.
@@ -63,8 +63,7 @@ def line_ends(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
 def face_centers(mask: NDArray[np.bool_]) -> Points:
     """Voxel indices (n, axes) of face centers whose convex hull is that of all face centers of the mask."""
     steps = np.concatenate((np.eye(mask.ndim), -np.eye(mask.ndim))) / 2
-    points = np.unique(line_ends(mask)[:, None, :] + steps, axis=0).reshape(-1, mask.ndim)
-    return np.unique(points, axis=0)
+    return np.unique((line_ends(mask)[:, None, :] + steps).reshape(-1, mask.ndim), axis=0)
 
 
 def center_mm(mask: Mask, geometry: Geometry) -> Point:

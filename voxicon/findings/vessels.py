@@ -58,7 +58,8 @@ class Vessel:
 
         Contact is counted on the borders between a vessel's voxel and another one, by length, per connected piece of
         the vessel's cross-section: those where a voxel of either side is the lesion's. For a round cross-section the
-        share of this stepped line is that of the arc to 2° (worked out in the limit of small voxels). A vessel that
+        share of this stepped line is that of the arc within 4° (an arc from 0 to θ < 45° is drawn by sin θ + 1 - cos θ
+        of 8 radii: 1.9° too little at most, at either end). A vessel that
         runs within the slice is cut lengthwise, and its circumference is that of the cut.
 
         Source: contact by degrees of circumference: NCCN's criteria of resectability, pancreatic adenocarcinoma
@@ -106,6 +107,7 @@ def _corners_mm(mask: Mask, box: Box, geometry: Geometry) -> NDArray[np.float64]
     """Voxel corners on a mask's surface, RAS mm: the nearest points of two masks are always among them.
 
     Two voxels are boxes of one lattice, so that along each axis they are apart by whole voxels, touch, or coincide.
+    On a sheared grid the nearest points may lie within a face; the distance is then a little too large.
     """
     padded = np.pad(mask, 1).astype(np.uint8)
     for axis in range(3):
