@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.findings.test_shape import block, grid
-from tests.phantoms import rotation
+from tests.phantoms import ORIENTATIONS, oriented, rotation
 from voxicon.core.masks import MaskSet
+from voxicon.core.volume import Volume
 from voxicon.errors import BadGeometry, InputError, UnknownClass
 from voxicon.findings.lesions import attenuation_of, measure_lesions
 
@@ -45,6 +46,27 @@ def test_two_lesions(turn):
     assert large.longest_diameter_mm == pytest.approx(np.sqrt(3**2 + 2**2 + 10**2))
     assert large.axial.slice_index == 10
     assert (large.confidence, large.vessels) == (None, ())
+
+
+@pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)
+def test_stored_any_way_a_lesion_measures_the_same(order, signs):
+    masks, hu = scan()
+    masks.set("aorta", block(SHAPE, (7, 9), (3, 5), (8, 14)))
+    turned = {name: oriented(Volume(masks[name], masks.geometry), order, signs) for name in masks}
+    again = MaskSet.from_masks({name: v.hu for name, v in turned.items()}, turned["liver"].geometry)
+    hu_again = oriented(Volume(hu, masks.geometry), order, signs).hu
+    before = measure_lesions("liver_tumor", masks, hu, vessels=["aorta"])
+    after = measure_lesions("liver_tumor", again, hu_again, vessels=["aorta"])
+    for old, new in zip(before, after, strict=True):
+        assert (new.organ, new.third, new.attenuation) == (old.organ, old.third, old.attenuation)
+        assert new.volume_ml == pytest.approx(old.volume_ml)
+        assert new.center_mm == pytest.approx(old.center_mm)
+        assert np.array(new.box_mm) == pytest.approx(np.array(old.box_mm))
+        assert new.longest_diameter_mm == pytest.approx(old.longest_diameter_mm)
+        assert new.axial.longest_mm == pytest.approx(old.axial.longest_mm)
+        assert new.vessels[0].distance_mm == pytest.approx(old.vessels[0].distance_mm)
+        assert new.vessels[0].contact_deg == pytest.approx(old.vessels[0].contact_deg)
+    assert before[0].vessels[0].contact_deg == pytest.approx(360 * 4 / 12)
 
 
 def test_the_box_in_mm():
