@@ -1,0 +1,222 @@
+"""Measurements of lesions, one by one: size, density, where they lie, and how sure the network is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxicon.core.components import Box
+from voxicon.core.concepts import Side, Vocabulary
+from voxicon.core.masks import MaskSet
+from voxicon.errors import InputError
+from voxicon.findings.finding import Finding, Point
+from voxicon.findings.organs import Hu, check, mean_and_sd, scanned_box, touches_border
+from voxicon.findings.parts import Boxes, Lesion, lesions_of, organ_of
+from voxicon.findings.place import Thirds, thirds_of
+from voxicon.findings.shape import AxialDiameters, axial_diameters, bounds_mm, center_mm, cropped, longest_diameter_mm
+from voxicon.findings.vessels import Vessel, VesselContact
+
+Attenuation = Literal["hypo", "iso", "hyper"]
+Range = tuple[int, int]
+
+ISO_SDS: Final = 1.0
+"""A lesion is iso-attenuating while its mean is within this many SDs of its organ. Own choice: a difference smaller
+than the spread of the organ's voxels is hard to see."""
+
+DECISION: Final = 0.5
+"""Probability from which a voxel belongs to a mask; margins are counted from it."""
+
+
+@dataclass(frozen=True)
+class Confidence(Finding):
+    """What the network answered inside of a lesion, in [0, 1].
+
+    Attributes:
+        mean: Mean probability.
+        highest: Largest probability.
+        margin: `highest` - 0.5: how far the threshold could rise before nothing of the lesion were left. Negative
+            where the mask did not come from these probabilities.
+    """
+
+    mean: float
+    highest: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class LesionFinding(Finding):
+    """Measurements of one lesion.
+
+    Attributes:
+        name: The class.
+        number: From 1, largest first.
+        organ: The parent organ it belongs to (`voxicon.findings.parts`); None where it touches none.
+        side: Of the class or the organ; None where these have no side.
+        third: Part of the organ its center of mass lies in (`voxicon.findings.place`); None without an organ, or for
+            organs that have no thirds.
+        volume_ml: Volume. A lower bound, as all lengths, where `touches_border`.
+        touches_border: A voxel lies in the outermost slice that was scanned, on any side (`scanned_box`).
+        axial: Longest axial diameter and its longest perpendicular.
+        longest_diameter_mm: In any direction.
+        hu_mean: Mean over its voxels, rim included.
+        hu_sd: Standard deviation of the same voxels.
+        attenuation: Against the organ without any lesion: iso within `ISO_SDS` of the organ's SDs around its mean,
+            hypo below, hyper above; None without an organ or where nothing of it is left.
+        hu_difference: Mean of the lesion minus mean of the organ; None as above.
+        center_mm: Center of mass, RAS.
+        box_voxels: First voxel and the one after the last, along X, Y and Z of the scan.
+        box_mm: Smallest and largest R, A and S, to the outer corners of its voxels.
+        confidence: None without probabilities.
+        vessels: In the order asked for.
+    """
+
+    name: str
+    number: int
+    organ: str | None
+    side: Side | None
+    third: str | None
+    volume_ml: float
+    touches_border: bool
+    axial: AxialDiameters
+    longest_diameter_mm: float
+    hu_mean: float
+    hu_sd: float
+    attenuation: Attenuation | None
+    hu_difference: float | None
+    center_mm: Point
+    box_voxels: tuple[Range, Range, Range]
+    box_mm: tuple[Point, Point]
+    confidence: Confidence | None
+    vessels: tuple[VesselContact, ...]
+
+
+def measure_lesions(
+    name: str,
+    masks: MaskSet,
+    hu: Hu,
+    probabilities: NDArray[Any] | None = None,
+    *,
+    vocabulary: Vocabulary | None = None,
+    vessels: Sequence[str] = (),
+) -> tuple[LesionFinding, ...]:
+    """Measure every 26-connected piece of a lesion class, largest first; an empty mask gives none.
+
+    Args:
+        name: Canonical name of a class of `masks`.
+        masks: Masks of the scan; organs that are not among them are nobody's parents.
+        hu: (X, Y, Z) Hounsfield units on the grid of `masks`.
+        probabilities: (X, Y, Z) of the same class: uint8, 255 times the probability, or floating from 0 to 1.
+        vocabulary: Knows the class and its parents; the package's own by default.
+        vessels: Classes of `masks` to measure distance and contact to.
+
+    Raises:
+        UnknownClass: The class or a vessel is not in `masks`, or the class is not in the vocabulary.
+        BadGeometry: HU, probabilities and masks differ in shape.
+        InputError: A probability inside of a lesion is not from 0 to 1.
+    """
+    vocabulary = vocabulary or Vocabulary.default()
+    check(name, masks, hu, vocabulary)
+    if probabilities is not None:
+        check(name, masks, probabilities, vocabulary)
+    for vessel in vessels:
+        check(vessel, masks, hu, vocabulary)
+    boxes = masks.bounds()
+    lesions = lesions_of(name, masks, vocabulary, boxes)
+    owners = {lesion.organ for lesion in lesions if lesion.organ is not None}
+    hosts = {owner: _host(owner, masks, hu, vocabulary, boxes) for owner in owners}
+    near = [Vessel(vessel, masks, boxes.get(vessel)) for vessel in vessels] if lesions else []
+    context = _Context(name, masks, hu, probabilities, vocabulary, hosts, near, scanned_box(hu))
+    return tuple(_measure(context, number, lesion) for number, lesion in enumerate(lesions, start=1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Context:
+    """What all lesions of a class are measured against."""
+
+    name: str
+    masks: MaskSet
+    hu: Hu
+    probabilities: NDArray[Any] | None
+    vocabulary: Vocabulary
+    hosts: dict[str, _Host]
+    vessels: list[Vessel]
+    scanned: Box
+
+
+@dataclass(frozen=True, eq=False)
+class _Host:
+    """What is known of an organ once, however many lesions it has."""
+
+    hu_mean: float | None
+    hu_sd: float | None
+    thirds: Thirds | None
+
+
+def _host(name: str, masks: MaskSet, hu: Hu, vocabulary: Vocabulary, boxes: Boxes) -> _Host:
+    organ = organ_of(name, masks, vocabulary, boxes)
+    if organ is None:
+        return _Host(None, None, None)
+    mean, sd = mean_and_sd(hu[organ.box][organ.spared])
+    return _Host(mean, sd, thirds_of(name, organ.whole, cropped(masks.geometry, organ.box)))
+
+
+def _measure(context: _Context, number: int, lesion: Lesion) -> LesionFinding:
+    geometry = context.masks.geometry
+    grid, mask = cropped(geometry, lesion.box), lesion.mask
+    values = context.hu[lesion.box][mask]
+    center = center_mm(mask, grid)
+    hu_mean, hu_sd = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    host = context.hosts[lesion.organ] if lesion.organ else _Host(None, None, None)
+    difference = None if host.hu_mean is None else hu_mean - host.hu_mean
+    x, y, z = ((side.start, side.stop) for side in lesion.box)
+    return LesionFinding(
+        name=context.name,
+        number=number,
+        organ=lesion.organ,
+        side=_side(context, lesion),
+        third=host.thirds.at(center) if host.thirds else None,
+        volume_ml=np.count_nonzero(mask) * grid.voxel_ml,
+        touches_border=touches_border(lesion.box, context.scanned),
+        axial=axial_diameters(mask, grid, lesion.box[geometry.axis_order[2][0]].start),
+        longest_diameter_mm=longest_diameter_mm(mask, grid),
+        hu_mean=hu_mean,
+        hu_sd=hu_sd,
+        attenuation=attenuation_of(difference, host.hu_sd),
+        hu_difference=difference,
+        center_mm=center,
+        box_voxels=(x, y, z),
+        box_mm=bounds_mm(mask, grid),
+        confidence=_confidence(context, lesion),
+        vessels=tuple(vessel.against(mask, lesion.box) for vessel in context.vessels),
+    )
+
+
+def attenuation_of(difference: float | None, organ_sd: float | None) -> Attenuation | None:
+    """How a lesion looks whose mean differs that much from its organ's, both in HU; None where one is unknown."""
+    if difference is None or organ_sd is None:
+        return None
+    if abs(difference) <= ISO_SDS * organ_sd:
+        return "iso"
+    return "hypo" if difference < 0 else "hyper"
+
+
+def _side(context: _Context, lesion: Lesion) -> Side | None:
+    own = context.vocabulary[context.name].side
+    return own or (context.vocabulary[lesion.organ].side if lesion.organ else None)
+
+
+def _confidence(context: _Context, lesion: Lesion) -> Confidence | None:
+    if context.probabilities is None:
+        return None
+    values = context.probabilities[lesion.box][lesion.mask]
+    if np.issubdtype(values.dtype, np.integer):
+        values = values / 255
+    # Written so that not-a-number fails too.
+    if not ((values >= 0) & (values <= 1)).all():
+        raise InputError(f"probabilities of {context.name} are not all from 0 to 1; pass uint8 0-255 or floats 0-1")
+    highest = float(values.max())
+    return Confidence(float(values.mean(dtype=np.float64)), highest, highest - DECISION)
