@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 from voxicon.asking.lexicon import Lexicon
@@ -23,10 +24,15 @@ def parse(text: str, vocabulary: Vocabulary) -> Request:
         UnknownClass: A word is not known or no class fits; the message names the nearest words.
         UsageError: The words are known but do not make a request, or could mean two things.
     """
-    lexicon = Lexicon(vocabulary)
+    lexicon = _lexicon(vocabulary)
     reading = read(text, lexicon)
     clauses = _Clauses(Tokens(reading.tokens), lexicon).read()
     return Request(clauses, reading.ignored, reading.corrected)
+
+
+@lru_cache(maxsize=4)
+def _lexicon(vocabulary: Vocabulary) -> Lexicon:
+    return Lexicon(vocabulary)
 
 
 @dataclass
@@ -41,6 +47,10 @@ class _Draft:
     same: bool = False
     separator: str = ""
     """What stands between the last target and the next: "and", "comma", "join" or nothing."""
+    derived: bool = False
+    """The targets are some of those of the clause before."""
+    placed: bool = False
+    """The last target ends with a place, to which a noun after "and" could belong too."""
     paired: bool = False
     """The last target is a lesion that "and" joins to another: what follows could be said of both."""
     ended: bool = False
@@ -160,8 +170,9 @@ class _Clauses:
         before = draft.targets[-1] if draft.targets else None
         new = self.phrases.target()
         draft.paired = False
+        placed, draft.placed = draft.placed, False
         if before is not None and draft.separator == "and":
-            self._check_shared(before, new[0])
+            self._check_shared(before, new[0], placed)
             draft.paired = self._is_lesion(before) and self._is_lesion(new[0])
         draft.paired = draft.paired or len(new) > 1
         draft.targets.extend(new)
@@ -185,10 +196,11 @@ class _Clauses:
             draft.targets[-1] = self.phrases.with_condition(draft.targets[-1], condition)
         else:
             draft.targets = [self.phrases.with_condition(target, condition) for target in self._targets_before()]
+            draft.derived = True
         return True
 
-    def _check_shared(self, before: Target, new: Target) -> None:
-        if before.place is not None or any(condition.classes for condition in before.conditions):
+    def _check_shared(self, before: Target, new: Target, placed: bool) -> None:
+        if placed or (before.place is not None and before.place.part):
             where = before.in_plain_words()
             raise UsageError(
                 f"request: found 'and {new.said}' after '{where}'; expected to know which 'and' belongs to; "
@@ -213,14 +225,20 @@ class _Clauses:
         return kinds == ["number", "unit", "comparison after"]
 
     def _modifier(self, draft: _Draft) -> None:
+        if draft.without:
+            raise UsageError(
+                f"request: found {self.tokens.peek().text!r} after 'except'; expected whole classes there; "
+                "put places and sizes before 'except'"
+            )
         if not draft.targets and draft.same:
-            draft.targets, draft.same = list(self._targets_before()), False
+            draft.targets, draft.same, draft.derived = list(self._targets_before()), False, True
         elif not draft.targets:
             raise UsageError(
                 f"request: found {self.tokens.peek().text!r} before any target; expected what it is about first; "
                 "name the organ or tumor before its place or size"
             )
         target = draft.targets[-1]
+        draft.placed = self.tokens.peek().kind != "comparison" and not self._is_size_first()
         if draft.paired:
             raise UsageError(
                 f"request: found {self.tokens.peek().text!r} behind lesions joined by 'and'; expected to know whether "
@@ -237,7 +255,13 @@ class _Clauses:
     def _except(self, draft: _Draft) -> None:
         self.tokens.take()
         while True:
-            draft.without.extend(self.phrases.target())
+            for excluded in self.phrases.target():
+                if excluded.place or excluded.conditions:
+                    raise UsageError(
+                        f"request: found 'except {excluded.in_plain_words()}'; expected whole classes after 'except'; "
+                        "name classes only"
+                    )
+                draft.without.append(excluded)
             ahead = 0
             while self.tokens.peek(ahead).kind in ("and", "comma", "except"):
                 ahead += 1
@@ -265,7 +289,12 @@ class _Clauses:
         same = draft.same or (not draft.targets and not (action == "report" and not draft.quantities))
         targets = self._targets_before() if same else tuple(draft.targets)
         # "Segment and measure the liver": the second verb is about the same thing as the first.
-        same = same or (not first and bool(targets))
+        if not first and targets:
+            targets, same = self._targets_before(), True
+        if draft.without and not targets:
+            raise UsageError("request: found 'except' without a target; expected what it is left out of; name it")
+        # What "the same" leaves out stays left out; here too when only some of the same are meant.
+        inherited = self.clauses[-1].without if same or draft.derived else ()
         if draft.without and first:
             targets, same = self._left(targets, draft.without), False
         quantities = tuple(sorted(draft.quantities)) if action in ("measure", "compare", "report") else ()
@@ -281,7 +310,8 @@ class _Clauses:
             quantities = quantities or ("size",)
         if action == "compare" and sum(len(target.classes) for target in targets) < 2:
             raise UsageError(f"request: found {targets[0].said!r} to compare; expected two or more; name the other")
-        return Clause(action, targets, quantities, tuple(draft.without) if first else (), draft.if_any, same)
+        without = (*inherited, *draft.without) if first else inherited
+        return Clause(action, targets, quantities, without, draft.if_any, same)
 
     def _left(self, targets: tuple[Target, ...], without: list[Target]) -> tuple[Target, ...]:
         for excluded in without:
@@ -292,7 +322,7 @@ class _Clauses:
                     f"request: found 'except {excluded.said}', which is no part of {targets[0].said}; "
                     "expected a part of what was asked for; leave it out"
                 )
-        gone = {name for excluded in without for name in excluded.classes}
+        gone = self.lexicon.with_parts(name for excluded in without for name in excluded.classes)
         left = tuple(replace(t, classes=tuple(name for name in t.classes if name not in gone)) for t in targets)
         if not all(target.classes for target in left):
             raise UnknownClass("request: found that 'except' leaves nothing of a target; expected something to remain")

@@ -108,6 +108,16 @@ class Lexicon:
             if len(word) >= 6
         )
 
+    def with_parts(self, names: Iterable[str]) -> frozenset[str]:
+        """Classes and the organs that are parts of them: the ribs of bone, the lobes of a lung."""
+        found = set(names)
+        patterns = [pattern for name in found for pattern in grammar()["wholes"].get(name, [])]
+        for concept in self.vocabulary:
+            inside = concept.kind == "organ" and found.intersection(concept.parents)
+            if inside or any(fnmatchcase(concept.name, pattern) for pattern in patterns):
+                found.add(concept.name)
+        return frozenset(found)
+
     def family_of(self, name: str) -> Noun | None:
         """The family of lesions, such as tumors, that a class belongs to; None for what is no lesion."""
         if self.vocabulary[name].kind == "lesion":

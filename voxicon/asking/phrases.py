@@ -128,10 +128,17 @@ class Phrases:
                 break
             self.tokens.take()
         self._behind(words)
+        self._check_noun(words)
+        return words
+
+    def _check_noun(self, words: _Words) -> None:
         if words.noun is None and words.owner is None:
             found = self.tokens.peek().text
             raise UsageError(f"request: found {found!r}; expected a class or family, such as liver or kidney tumors")
-        return words
+        if words.noun is None and words.owner is not None and not words.part:
+            raise UsageError(
+                f"request: found an adjective alone; expected a noun after it; name it or write {words.owner.said}"
+            )
 
     def _behind(self, words: _Words) -> None:
         """A noun may turn out to own what follows: "liver lesions", "pancreas tail", "kidney left"."""
@@ -140,12 +147,15 @@ class Phrases:
             words.owner, words.noun, words.part = words.noun, None, self.tokens.take().value
             follows = self.tokens.peek()
             words.noun = self.tokens.take().value if follows.kind == "noun" else None
-        elif words.noun and words.owner is None and follows.kind == "noun" and not self._is_organ(follows.value):
+        elif words.noun and words.owner is None and self._owns(words.noun, follows):
             words.owner, words.noun = words.noun, self.tokens.take().value
         elif words.noun and words.owner is None and words.part and self._is_organ(words.noun):
             words.owner, words.noun = words.noun, None
         if not words.side and (side := self.tokens.accept("side")):
             words.side = side.value
+
+    def _owns(self, noun: Noun, follows: Token) -> bool:
+        return follows.kind == "noun" and self._is_organ(noun) and not self._is_organ(follows.value)
 
     def _is_organ(self, noun: Noun) -> bool:
         return all(self.vocabulary[name].kind != "lesion" for name in noun.classes)
@@ -158,7 +168,7 @@ class Phrases:
             if words.noun is None:
                 target = Target(said, classes, self._one_side(side), place)
             else:
-                target = self.narrowed(Target(words.noun.said, words.noun.classes), place)
+                target = self.narrowed(Target(*self.named(words.noun, "")[:2]), place)
         elif words.noun is not None:
             target = self._sided(words.noun, words.side)
         else:
@@ -326,17 +336,20 @@ class Phrases:
                 f"request: found two places for {target.said!r}: {target.place.said} and {place.said}; expected one; "
                 "use two sentences"
             )
+        if set(target.classes) <= set(place.classes):
+            return replace(target, place=place)
         area = {*place.classes, *(parent for name in place.classes for parent in self.vocabulary[name].parents)}
         concepts = [self.vocabulary[name] for name in target.classes]
         kept = [concept for concept in concepts if area.intersection(concept.parents)]
         organs = {bare_name(self.vocabulary[name]) for name in place.classes}
-        elsewhere = len(organs) == 1 and concepts[0].kind == "organ" and not set(target.classes) & set(place.classes)
+        elsewhere = len(organs) == 1 and concepts[0].kind == "organ"
         if not kept and (len(concepts) > 1 or concepts[0].parents or elsewhere):
             raise UnknownClass(
                 f"unknown class '{target.said} in the {place.said}'; no class of {target.said} lies there; "
                 "'voxicon classes' lists all of them"
             )
-        own = [c for c in kept if len(organs) == 1 and any(c.name.startswith(f"{organ}_") for organ in organs)]
+        lesions = len(organs) == 1 and all(concept.kind == "lesion" for concept in kept)
+        own = [c for c in kept if lesions and any(c.name.startswith(f"{organ}_") for organ in organs)]
         kept = own or kept or concepts
         if len(kept) != 1:
             return replace(target, classes=tuple(concept.name for concept in kept), place=place)

@@ -90,7 +90,7 @@ class Clause:
         things = ["the same"] if self.same else [target.in_plain_words() for target in self.targets]
         if self.if_any:
             things.append("if any")
-        if self.without:
+        if self.without and not self.same:
             things.append("except " + ", ".join(target.in_plain_words() for target in self.without))
         return f"{verb}: {', '.join(things)}" if things else verb
 
