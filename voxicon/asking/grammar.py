@@ -91,7 +91,7 @@ class _Clauses:
             self._target(draft)
         elif token.kind == "negated":
             raise UsageError(
-                f"request: found a negation ({token.text}); expected what to do; name what to leave out by 'except ...'"
+                "request: found a word of negation; expected what to do; name what to leave out by 'except ...'"
             )
         else:
             steps = {
