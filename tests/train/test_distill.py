@@ -40,6 +40,18 @@ def test_the_teacher_answers_for_what_is_unknown(tmp_path: Path) -> None:
     assert float(added) == pytest.approx(float(expected), rel=1e-3)
 
 
+def test_a_step_of_several_batches_hears_the_teacher_once(tmp_path: Path) -> None:
+    some, added = batch((True, False, True)), []
+    for accumulate in (1, 4):
+        alone, taught = (
+            make_trainer(tmp_path / f"{accumulate}{distill}", distill=distill, accumulate=accumulate)
+            for distill in (0.0, 0.5)
+        )
+        taught.teacher = make_network(seed=9).eval()
+        added.append(float(taught.loss_of(some).detach() - alone.loss_of(some).detach()))
+    assert added[0] == pytest.approx(4 * added[1], rel=1e-2)
+
+
 def test_labels_come_before_the_teacher(tmp_path: Path) -> None:
     alone, taught = trainer(tmp_path / "a", 0.0), trainer(tmp_path / "b", 0.5)
     taught.teacher = make_network(seed=9).eval()

@@ -231,7 +231,7 @@ class Trainer:
         return taught_N & ~known_BN
 
     def _distilled(self, image: Tensor, logits: Tensor, classes: tuple[str, ...], taught_BN: Tensor) -> Tensor | float:
-        """Mean cross-entropy with what the teacher answers, times its weight.
+        """This batch's part of the step's mean cross-entropy with what the teacher answers, times its weight.
 
         Source: Li and Hoiem, Learning without Forgetting, ECCV 2016, with a sigmoid per class.
         """
@@ -242,9 +242,8 @@ class Trainer:
         with torch.no_grad():
             soft = self.teacher(image, names).float().sigmoid()
         chosen_BN = taught_BN[:, rows]
-        return self.config.distill * functional.binary_cross_entropy_with_logits(
-            logits[:, rows][chosen_BN].float(), soft[chosen_BN]
-        )
+        weight = self.config.distill / (self.config.accumulate * self.processes.count)
+        return weight * functional.binary_cross_entropy_with_logits(logits[:, rows][chosen_BN].float(), soft[chosen_BN])
 
     @torch.no_grad()
     def _average(self) -> None:
