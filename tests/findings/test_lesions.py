@@ -135,6 +135,21 @@ def test_confidence():
     assert as_float[0].confidence.mean == pytest.approx(large.confidence.mean)
 
 
+def test_stability():
+    masks, hu = scan()
+    probabilities = np.zeros(SHAPE)
+    probabilities[3:7, 3:5, 10:12] = 0.7  # 16 voxels of the mask
+    probabilities[3, 3:5, 10:12] = 0.55  # 4 of them fall out above 0.6
+    probabilities[7, 3:5, 10:12] = 0.45  # 4 beside them join above 0.4
+    probabilities[12:, :, :] = 0.9  # far off: of another piece
+    large, small = measure_lesions("liver_tumor", masks, hu, probabilities)
+    assert large.confidence.stability == pytest.approx(12 / 20)
+    assert small.confidence.stability == 0
+    lower = measure_lesions("liver_tumor", masks, hu, probabilities, decision=0.4)[0].confidence
+    assert lower.stability == pytest.approx(16 / 20)
+    assert lower.margin == pytest.approx(0.3)
+
+
 def test_attenuation():
     assert [attenuation_of(d, 10) for d in (-10.1, -10, 0, 10, 10.1)] == ["hypo", "iso", "iso", "iso", "hyper"]
     assert attenuation_of(None, 10) is None
@@ -147,7 +162,7 @@ def test_plain_data():
     masks.set("aorta", block(SHAPE, (20, 22), (3, 5), (0, 16)))
     found = measure_lesions("liver_tumor", masks, hu, np.full(SHAPE, 0.5), vessels=["aorta"])
     data = json.loads(json.dumps([lesion.to_dict() for lesion in found]))
-    assert data[0]["confidence"] == {"mean": 0.5, "highest": 0.5, "margin": 0.0}
+    assert data[0]["confidence"] == {"mean": 0.5, "highest": 0.5, "margin": 0.0, "stability": 0.0}
     assert data[0]["vessels"] == [{"name": "aorta", "distance_mm": 13.0, "contact_deg": 0.0, "slice_index": None}]
     assert data[0]["box_voxels"] == [[3, 7], [3, 5], [10, 12]]
 

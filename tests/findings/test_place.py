@@ -8,7 +8,7 @@ import pytest
 from tests.findings.test_shape import block, grid
 from tests.phantoms import rotation
 from voxicon.core.geometry import Geometry
-from voxicon.findings.place import thirds_of
+from voxicon.findings.place import part_of, parts_known, thirds_of
 
 ROW = block((30, 3, 3), (0, 30), (1, 2), (1, 2))
 
@@ -27,7 +27,7 @@ def test_a_pancreas_rising_to_the_left():
     places = [thirds.at(tuple(geometry.to_world(p))) for p in ((37, 5, 3), (20, 5, 10), (3, 5, 17))]
     assert places == ["head", "body", "tail"]
     assert thirds.at(tuple(geometry.to_world((60, 5, 0)))) == "head"  # beyond the end
-    assert thirds.length_mm == pytest.approx(2 * np.hypot(36, 15), abs=2)
+    assert thirds.parts["tail"].length_mm == pytest.approx(2 * np.hypot(36, 15), abs=2)
 
 
 def test_thirds_are_equal_lengths():
@@ -58,3 +58,46 @@ def test_none():
     assert thirds_of("spleen", ROW, geometry) is None
     assert thirds_of("kidney_left", ROW, geometry) is None  # one slice: no length along S-I
     assert thirds_of("pancreas", block(ROW.shape, (1, 2), (1, 2), (1, 2)), geometry) is None
+
+
+@pytest.mark.parametrize(
+    ("part", "axis", "first", "last"),
+    [
+        ("upper third", 2, 20, 29),
+        ("middle third", 2, 10, 19),
+        ("lower third", 2, 0, 9),
+        ("upper half", 2, 15, 29),
+        ("lower half", 2, 0, 14),
+        ("right half", 0, 15, 29),
+        ("left half", 0, 0, 14),
+        ("front half", 1, 15, 29),
+        ("back half", 1, 0, 14),
+        ("lower pole", 2, 0, 9),
+    ],
+)
+def test_parts_of_a_cube(part, axis, first, last):
+    cube = np.ones((30, 30, 30), dtype=bool)
+    geometry = grid(cube.shape, spacing_mm=(1.0, 1.0, 1.0))
+    cut = part_of("spleen", part, cube, geometry).cut(cube, geometry)
+    lines = np.flatnonzero(cut.any(axis=tuple(a for a in range(3) if a != axis)))
+    assert (lines[0], lines[-1]) == (first, last)
+    assert cut.sum() == 900 * (last - first + 1)
+
+
+def test_thirds_and_halves_leave_nothing_out():
+    mask, geometry = pancreas((40, 10, 20), (38, 5, 2), (2, 5, 17))
+    for parts in (
+        ("head", "body", "tail"),
+        ("upper third", "middle third", "lower third"),
+        ("left half", "right half"),
+    ):
+        cuts = [part_of("pancreas", part, mask, geometry).cut(mask, geometry) for part in parts]
+        assert (np.sum(cuts, axis=0) == mask).all()
+
+
+def test_a_part_without_a_method():
+    assert part_of("liver", "caudate lobe", ROW, grid(ROW.shape)) is None
+    assert part_of("stomach", "body", ROW, grid(ROW.shape)) is None  # the word is the pancreas's too
+    assert "tail" in parts_known("pancreas")
+    assert "tail" not in parts_known("liver")
+    assert "upper third" in parts_known("liver")
