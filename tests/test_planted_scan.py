@@ -210,7 +210,7 @@ def test_a_folder_without_masks_or_of_another_scan_is_refused(tmp_path: Path) ->
     assert caught.value.code == "E-ORGAN"
     smaller = Geometry((10, 10, 10), geometry().affine)
     write_mask(tmp_path / "liver.nii.gz", np.ones((10, 10, 10), dtype=bool), smaller)
-    with pytest.raises(BadGeometry, match=r"liver\.nii\.gz: lies on another grid than torso") as wrong:
+    with pytest.raises(BadGeometry, match=r"liver\.nii\.gz: lies on another grid than the scan") as wrong:
         organs_of_result(torso(), tmp_path)
     assert wrong.value.code == "E-GRID"
 

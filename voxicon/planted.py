@@ -21,17 +21,15 @@ from zlib import crc32
 import numpy as np
 
 from voxicon.core.components import Mask
-from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.data.cases import read_case
 from voxicon.data.layout import Case
 from voxicon.errors import ConfigError, VoxiconError
 from voxicon.evaluate.planted import BINS_MM, Look, PlantedLesion, bin_name, judge, lesions_csv, summarize_planted
 from voxicon.evaluate.tumors import CANDIDATE, plain
-from voxicon.infer.cleanup import clean
-from voxicon.infer.predictor import LEVELS
+from voxicon.infer.cleanup import candidates
 from voxicon.io.atomic import write_text
-from voxicon.result import DISCLAIMER, Result
+from voxicon.result import DISCLAIMER
 from voxicon.study import SPLITS, scans_of
 from voxicon.synthesis.lesions.kinds import KINDS, kind_of
 from voxicon.synthesis.trials import Trial, Wanted, fill, vary
@@ -267,11 +265,11 @@ def _look(study: PlantedStudy, scan: _Scan, volume: Volume, number: int, trials:
     vocabulary, able = study.segmenter.vocabulary, study.segmenter.classes
     around = tuple(organ for kind in scan.kinds for organ in vocabulary[kind].cleanup.of if organ in able)
     found = study.segmenter.segment(volume, (*scan.kinds, *around), probabilities=scan.kinds)
-    candidates = _candidates(found, scan.kinds, tuple(dict.fromkeys(around)))
+    counted = candidates(found.probabilities, found.masks, found.vocabulary, CANDIDATE)
     place: dict[str, Any] = {"dataset": scan.case.card.id, "case": scan.case.name, "round": number}
     for kind in scan.kinds:
         own = [trial for trial in trials if kind in (trial.wanted.kind.name, *trial.wanted.kind.also)]
-        levels = np.where(candidates[kind], found.probabilities[kind], 0)
+        levels = np.where(counted[kind], found.probabilities[kind], 0)
         verdicts, false_findings, score = judge([(t.box, t.mask) for t in own], found.masks[kind], levels)
         study.looks.append(
             Look(
@@ -300,13 +298,6 @@ def _facts(trial: Trial, volume: Volume) -> dict[str, Any]:
         "bin": bin_name(trial.wanted.low_mm, trial.wanted.high_mm),
         "center_mm": (x, y, z),
     }
-
-
-def _candidates(found: Result, kinds: Sequence[str], around: Sequence[str]) -> MaskSet:
-    """Where a probability counts: what cleanup takes from masks must not come back as a candidate."""
-    masks = {kind: found.probabilities[kind] >= CANDIDATE * LEVELS for kind in kinds}
-    masks |= {organ: found.masks[organ] for organ in around}
-    return clean(MaskSet.from_masks(masks, found.volume.geometry), found.vocabulary)[0]
 
 
 def summary(study: PlantedStudy, command: str = "") -> dict[str, Any]:

@@ -19,10 +19,10 @@ from voxicon.data.card import DatasetCard
 from voxicon.data.harmonise import harmonise
 from voxicon.data.layout import Case
 from voxicon.data.sides import body_midline_mm
-from voxicon.errors import BadGeometry, InputError, OutputError
+from voxicon.errors import OutputError
 from voxicon.io.atomic import file_sha256, write_text
-from voxicon.io.masks import SEGMENTATIONS, write_masks
-from voxicon.io.nifti import case_name, read_labels, write_volume
+from voxicon.io.masks import read_masks, write_masks
+from voxicon.io.nifti import case_name, write_volume
 from voxicon.io.nifti_gate import parse_header
 from voxicon.planting import PlantedScan, Request
 from voxicon.result import CASE_FILE, DISCLAIMER, remove_file
@@ -78,24 +78,8 @@ def organs_of_result(volume: Volume, folder: Path) -> Organs:
         InputError: ``E-ORGAN``, no mask lies there; or a file cannot be read.
         BadGeometry: A mask lies on another grid than the scan.
     """
-    below = folder / SEGMENTATIONS if (folder / SEGMENTATIONS).is_dir() else folder
-    vocabulary = Vocabulary.default()
-    paths = {case_name(path): path for path in sorted(below.glob("*.nii*")) if case_name(path) in vocabulary}
-    if not paths:
-        raise InputError(
-            f"{folder}: holds no mask named like a class, such as {SEGMENTATIONS}/liver.nii.gz; "
-            "give the result folder of 'voxicon segment', or a label map with --card",
-            code="E-ORGAN",
-        )
-    masks = MaskSet.empty(paths, volume.geometry)
-    for name, path in paths.items():
-        values, grid = read_labels(path)
-        if not grid.same_grid(volume.geometry):
-            raise BadGeometry(
-                f"{path}: lies on another grid than {volume.source.name}; give the masks of this scan", code="E-GRID"
-            )
-        masks.set(name, values != 0)
-    return Organs(masks, {"kind": "result", "folder": folder.name, "classes": list(paths)})
+    masks = read_masks(folder, volume.geometry, Vocabulary.default())
+    return Organs(masks, {"kind": "result", "folder": folder.name, "classes": list(masks)})
 
 
 def organs_by_weights(volume: Volume, segmenter: Segmenter, progress: Callable[[int, int], None]) -> Organs:

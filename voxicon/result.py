@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +59,9 @@ class Result:
     vocabulary: Vocabulary = field(default_factory=Vocabulary.default)
     memory: Mapping[str, float] = field(default_factory=dict)
 
-    def save(self, folder: str | Path, *, preview: bool = True) -> list[Path]:
+    def save(
+        self, folder: str | Path, *, preview: bool = True, also: Callable[[Path], list[Path]] | None = None
+    ) -> list[Path]:
         """Write ``segmentations/<class>.nii.gz``, ``combined_labels.nii.gz``, ``preview.png`` and ``case.json``.
 
         Where there are probabilities, ``probabilities/<class>.nii.gz`` too: uint8 with a scale in the header, so
@@ -68,6 +70,11 @@ class Result:
         Every file is written whole or not at all; ``case.json`` comes last and lists the others with
         their hashes. A ``case.json`` of an earlier run is removed first, so that a folder never claims
         to be complete while it is being rewritten; files that it listed and this run does not write go too.
+
+        Args:
+            folder: Made if missing.
+            preview: Whether to write ``preview.png``.
+            also: Writes more files into the folder and returns them; ``case.json`` lists them too.
 
         Returns:
             Paths of the files written, ``case.json`` last.
@@ -86,6 +93,7 @@ class Result:
             written = write_masks(self.masks, out, vocabulary)
             written += write_combined(self.masks, out / "combined_labels.nii.gz", vocabulary)
             written += write_probabilities(self.probabilities, out, self.volume.geometry, self.volume.source.header)
+            written += also(out) if also is not None else []
             written += drawing.result() if drawing is not None else []
         self.seconds["write"] = round(time.monotonic() - began, 2)
         for stale in set(earlier) - set(written):

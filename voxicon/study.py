@@ -29,7 +29,7 @@ from voxicon.evaluate.pair import Mask
 from voxicon.evaluate.predictions import ResultFolder
 from voxicon.evaluate.table import CaseRow, Subject, read_csv, score
 from voxicon.evaluate.tumors import CANDIDATE, LesionScan
-from voxicon.infer.cleanup import clean
+from voxicon.infer.cleanup import candidates
 from voxicon.io.scan import read_scan
 from voxicon.prediction import Predictions
 
@@ -246,19 +246,19 @@ def _lesion_scan(
     """Lesions of one class against the mask as delivered and, with a probability map, against candidates."""
     spacing_mm = found.geometry.spacing_mm
     probability = found.probability(name)
-    candidates: LesionMatch | None = None
+    scored: LesionMatch | None = None
     if probability is not None:
         # The map is as the network answered; what cleanup takes from masks must not come back as a candidate.
-        masks = {name: probability >= CANDIDATE}
         around = {organ: found.mask(organ) for organ in study.plan.vocabulary[name].cleanup.of}
-        masks |= {organ: mask for organ, mask in around.items() if mask is not None}
-        confined, _ = clean(MaskSet.from_masks(masks, found.geometry), study.plan.vocabulary)
-        candidates = match_lesions(truth, confined[name], spacing_mm, probability)
+        organs = {organ: mask for organ, mask in around.items() if mask is not None}
+        packed = MaskSet.from_masks(organs, found.geometry)
+        confined = candidates({name: probability}, packed, study.plan.vocabulary, CANDIDATE)
+        scored = match_lesions(truth, confined[name], spacing_mm, probability)
     return LesionScan(
         **asdict(subject),
         name=name,
         found=match_lesions(truth, predicted, spacing_mm),
-        candidates=candidates,
+        candidates=scored,
         predicted_ml=float(np.count_nonzero(predicted)) * found.geometry.voxel_ml,
     )
 

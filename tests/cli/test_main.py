@@ -29,6 +29,11 @@ OPTIONS = {
         "--preview", "--no-preview", "--json", "-q", "--quiet", "--debug", "--volume", "--use", "--assume-orientation",
         "--spacing", "--hu-offset",
     },
+    "ask": {
+        "--request-file", "-o", "--output", "--masks", "--weights", "--report-language", "--report", "--no-report",
+        "--parse-only", "--device", "--engine", "--fast", "--locate", "--overwrite", "--preview", "--no-preview",
+        "--json", "-q", "--quiet", "--debug", "--volume", "--use", "--assume-orientation", "--spacing", "--hu-offset",
+    },
     "classes": {"--weights", "--json", "--debug"},
     "train": {
         "--data", "-o", "--output", "--preset", "--set", "--from", "--strategy", "--cache", "--device", "--json", "-q",

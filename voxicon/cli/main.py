@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 
 from voxicon.cli import (
     ablate,
+    ask,
     assembly,
     classes,
     evaluate,
@@ -41,6 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("segment")(segment.segment)
+app.command("ask")(ask.ask)
 app.command("classes")(classes.classes)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

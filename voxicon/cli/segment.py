@@ -9,54 +9,29 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from voxicon.cli.options import (
+    FAST_OVERLAP,
+    Device,
+    Engine,
+    Fast,
+    Locate,
+    MaxMemory,
+    Offset,
+    Orientation,
+    Overlap,
+    Precision,
+    Spacing,
+    Use,
+    Volume,
+    read_options,
+)  # fmt: skip
 from voxicon.errors import UnknownClass, UsageError
 
 if TYPE_CHECKING:
     from voxicon.io.read_options import ReadOptions
     from voxicon.workflow import Outcome
 
-_FILE = "Reading odd files"
-_Volume = Annotated[int | None, typer.Option(help="Which volume of a 4D file, from 0.", rich_help_panel=_FILE)]
-_Use = Annotated[str | None, typer.Option(help="'sform' or 'qform' where they disagree.", rich_help_panel=_FILE)]
-_Orientation = Annotated[
-    str | None, typer.Option(help="Such as RAS, where the file places nothing.", rich_help_panel=_FILE)
-]
-_Spacing = Annotated[
-    str | None, typer.Option(help="Voxel size 'x,y,z' in mm, where the file's is wrong.", rich_help_panel=_FILE)
-]
-_Offset = Annotated[float | None, typer.Option(help="Added to every value, such as -1024.", rich_help_panel=_FILE)]
-
-_SPEED = "Speed and memory"
-_Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_SPEED)]
-_Engine = Annotated[
-    Literal["auto", "torch", "openvino"],
-    typer.Option(help="What computes the network; openvino: CPU, faster.", rich_help_panel=_SPEED),
-]
-_Precision = Annotated[
-    Literal["fp32", "bf16"],
-    typer.Option(help="bf16: faster on some devices; only for scans that bear it.", rich_help_panel=_SPEED),
-]
-_Overlap = Annotated[
-    float | None,
-    typer.Option(
-        help="Share of a window its neighbor covers too; the weights' own if left out.", rich_help_panel=_SPEED
-    ),
-]
-_Fast = Annotated[bool, typer.Option("--fast", help="The same as --overlap 0.25: less exact.", rich_help_panel=_SPEED)]
-_Locate = Annotated[
-    bool,
-    typer.Option("--locate", help="Find organs with 'starter' first, then look only there.", rich_help_panel=_SPEED),
-]
-_MaxMemory = Annotated[
-    float | None,
-    typer.Option(
-        metavar="GB", help="Stay below, by temporary files; refuse scans that cannot.", rich_help_panel=_SPEED
-    ),
-]
-
 _EVERY = "all"
-_FAST_OVERLAP = 0.25
-"""Two thirds as many windows along each axis that holds several, compared with the usual 0.5."""
 
 
 def segment(
@@ -71,13 +46,13 @@ def segment(
         typer.Option(metavar="CLASS", help="Write probabilities of it too; comma or repeat; 'all' of -c."),
     ] = None,
     weights: Annotated[str, typer.Option(help="'starter', installed weights, or a .safetensors file.")] = "starter",
-    device: _Device = "auto",
-    engine: _Engine = "auto",
-    precision: _Precision = "fp32",
-    overlap: _Overlap = None,
-    fast: _Fast = False,
-    locate: _Locate = False,
-    max_memory: _MaxMemory = None,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "fp32",
+    overlap: Overlap = None,
+    fast: Fast = False,
+    locate: Locate = False,
+    max_memory: MaxMemory = None,
     cleanup: Annotated[
         Literal["default", "original", "none"], typer.Option(help="Rules applied to masks; original: as the authors.")
     ] = "default",
@@ -87,11 +62,11 @@ def segment(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per scan on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    volume: _Volume = None,
-    use: _Use = None,
-    assume_orientation: _Orientation = None,
-    spacing: _Spacing = None,
-    hu_offset: _Offset = None,
+    volume: Volume = None,
+    use: Use = None,
+    assume_orientation: Orientation = None,
+    spacing: Spacing = None,
+    hu_offset: Offset = None,
 ) -> None:
     """Find organs and tumors in CT scans.
 
@@ -106,11 +81,11 @@ def segment(
     inputs = [*(scans or []), *(more or [])]
     if not inputs:
         raise UsageError("no scan given; try: voxicon segment ct.nii.gz -o out")
-    options = _read_options(volume, use, assume_orientation, spacing, hu_offset)
+    options = read_options(volume, use, assume_orientation, spacing, hu_offset)
     failed = _run(
         inputs, out, _words(classes) if classes else None, _words(probabilities),
         weights=weights, device=device, engine=engine, precision=precision,
-        overlap=_FAST_OVERLAP if fast else overlap, max_memory_gb=max_memory, locate=locate, cleanup=cleanup,
+        overlap=FAST_OVERLAP if fast else overlap, max_memory_gb=max_memory, locate=locate, cleanup=cleanup,
         options=options, preview=preview,
         if_exists="overwrite" if overwrite else "continue" if keep else "refuse", quiet=quiet, as_json=as_json,
     )  # fmt: skip
@@ -213,24 +188,3 @@ def _tell(outcome: Outcome, *, quiet: bool, as_json: bool) -> None:
 
 def _words(given: list[str] | None) -> list[str]:
     return [word.strip() for item in given or [] for word in item.split(",") if word.strip()]
-
-
-def _read_options(
-    volume: int | None, use: str | None, orientation: str | None, spacing: str | None, hu_offset: float | None
-) -> ReadOptions:
-    from voxicon.io.read_options import ReadOptions
-
-    spacing_mm = None
-    if spacing is not None:
-        try:
-            x, y, z = (float(s) for s in spacing.split(","))
-        except ValueError:
-            raise UsageError(f"--spacing {spacing!r}: expected three numbers such as 0.8,0.8,2.5") from None
-        spacing_mm = (x, y, z)
-    return ReadOptions(
-        volume=volume,
-        use=use,  # type: ignore[arg-type]
-        assume_orientation=orientation,
-        spacing_mm=spacing_mm,
-        hu_offset=hu_offset,
-    )

@@ -19,11 +19,12 @@ be known is no reason to delete a lesion.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from voxicon.core.components import SIZABLE_FRACTION, Box, Mask, components, crop, joint_box, largest, put, sizable
@@ -99,6 +100,24 @@ def clean(masks: MaskSet, vocabulary: Vocabulary, mode: Mode = "default") -> tup
         cleanup = vocabulary[name].cleanup
         notes.append(RULES[cleanup.rule](work, name, cleanup.of))
     return cleaned, tuple(note for note in notes if note)
+
+
+def candidates(
+    probabilities: Mapping[str, NDArray[Any]], organs: MaskSet, vocabulary: Vocabulary, least: float
+) -> MaskSet:
+    """Where probabilities of lesions count: what cleanup takes from masks must not come back by its probability.
+
+    Args:
+        probabilities: By class, (X, Y, Z) on the grid of `organs`: uint8, 255 times the probability, or floats.
+        organs: Masks as delivered; of them those that the rules of the lesions refer to are looked at.
+        vocabulary: Names the rules.
+        least: Probability from which a voxel is a candidate.
+    """
+    around = dict.fromkeys(organ for name in probabilities for organ in vocabulary[name].cleanup.of)
+    masks = {name: organs[name] for name in around if name in organs}
+    for name, levels in probabilities.items():
+        masks[name] = levels >= least * (255 if np.issubdtype(levels.dtype, np.integer) else 1)
+    return clean(MaskSet.from_masks(masks, organs.geometry), vocabulary)[0]
 
 
 def _in_order(names: tuple[str, ...], vocabulary: Vocabulary) -> list[str]:

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from voxicon.core.components import Box, crop, joint_box
 from voxicon.core.concepts import Concept, Vocabulary
+from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.core.storage import release
+from voxicon.errors import BadGeometry, InputError
 from voxicon.io.atomic import write_text
-from voxicon.io.nifti import write_labels, write_mask
+from voxicon.io.nifti import case_name, read_labels, write_labels, write_mask
 
 SEGMENTATIONS = "segmentations"
 """Folder of the single masks inside a result folder."""
@@ -83,6 +85,37 @@ def write_combined(masks: MaskSet, path: Path, vocabulary: Vocabulary) -> list[P
     table = {str(concept.id): concept.to_dict() for concept in concepts}
     write_text(names, json.dumps(table, indent=2, ensure_ascii=False) + "\n")
     return [path, names]
+
+
+def read_masks(folder: Path, geometry: Geometry, vocabulary: Vocabulary) -> MaskSet:
+    """Masks of a scan that lie in a folder: one file per class, in ``segmentations/`` or in the folder itself.
+
+    Files that are not named like a class are left out; any value but 0 is inside.
+
+    Args:
+        folder: A result folder, or one of masks.
+        geometry: Grid of the scan.
+        vocabulary: Knows the names.
+
+    Raises:
+        InputError: ``E-ORGAN``, no mask lies there; or a file cannot be read.
+        BadGeometry: A mask lies on another grid than the scan.
+    """
+    below = folder / SEGMENTATIONS if (folder / SEGMENTATIONS).is_dir() else folder
+    paths = {case_name(path): path for path in sorted(below.glob("*.nii*")) if case_name(path) in vocabulary}
+    if not paths:
+        raise InputError(
+            f"{folder}: holds no mask named like a class, such as {SEGMENTATIONS}/liver.nii.gz; "
+            "give a result folder of 'voxicon segment', or a folder of such masks",
+            code="E-ORGAN",
+        )
+    masks = MaskSet.empty(paths, geometry)
+    for name, path in paths.items():
+        values, grid = read_labels(path)
+        if not grid.same_grid(geometry):
+            raise BadGeometry(f"{path}: lies on another grid than the scan; give the masks of this scan", code="E-GRID")
+        masks.set(name, values != 0)
+    return masks
 
 
 class _OfClass:

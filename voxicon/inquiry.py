@@ -1,0 +1,296 @@
+"""Requests about one scan, answered: what is needed is found, or taken from masks at hand; then all is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from voxicon.answering.answers import ANSWERS, Answerer, Cutting
+from voxicon.answering.detection import Detection, OperatingPoint, operating_points
+from voxicon.answering.document import FINDINGS_FILE, FORMAT, Document, Makers, Scan
+from voxicon.answering.language import Language
+from voxicon.answering.needs import Needs, needs_of
+from voxicon.answering.scene import Scene
+from voxicon.answering.table import MEASUREMENTS_FILE, measurements_csv
+from voxicon.answering.telling import impression
+from voxicon.asking import Request, parse
+from voxicon.core.clock import Clock
+from voxicon.core.concepts import Vocabulary
+from voxicon.core.masks import MaskSet
+from voxicon.core.volume import Volume
+from voxicon.errors import UnknownClass
+from voxicon.evaluate.tumors import CANDIDATE
+from voxicon.infer.cleanup import candidates
+from voxicon.io.atomic import write_text
+from voxicon.io.masks import SEGMENTATIONS, read_masks
+from voxicon.io.nifti import write_mask
+from voxicon.result import DISCLAIMER, Result
+from voxicon.version import __version__
+
+if TYPE_CHECKING:
+    from voxicon.segmenter import Segmenter
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Finder:
+    """What weights can find, before they are loaded.
+
+    Attributes:
+        name: Of the weights.
+        vocabulary: The shipped words and those the weights bring along.
+        classes: What they find.
+        card: Of their checkpoint.
+        load: Makes them ready to run.
+    """
+
+    name: str
+    vocabulary: Vocabulary
+    classes: tuple[str, ...]
+    card: Mapping[str, Any]
+    load: Callable[[], Segmenter]
+
+
+def finder_of(weights: str | Path, **options: Any) -> Finder:
+    """What weights can find; the network is not loaded yet.
+
+    Args:
+        weights: As of `voxicon.load`.
+        options: Likewise.
+
+    Raises:
+        CheckpointError: The weights are missing or damaged.
+    """
+    from voxicon.infer.settings import vocabulary_of
+    from voxicon.model.checkpoint import read_metadata
+    from voxicon.segmenter import load
+    from voxicon.weights.store import resolve
+
+    path = resolve(weights)
+    metadata = read_metadata(path)
+    vocabulary = vocabulary_of(metadata.card, path.stem)
+    classes = tuple(name for name in vocabulary.names if name in metadata.trained)
+    return Finder(path.stem, vocabulary, classes, metadata.card, lambda: load(path, **options))
+
+
+def understood(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[tuple[str, Request], ...]:
+    """Requests as written and as understood.
+
+    Raises:
+        UsageError: One cannot be understood; with several, the message says which.
+    """
+    pairs = []
+    for number, text in enumerate(texts, start=1):
+        try:
+            pairs.append((text, parse(text, vocabulary)))
+        except UnknownClass as error:
+            raise UnknownClass(_numbered(str(error), number, texts)) from None
+    return tuple(pairs)
+
+
+def _numbered(message: str, number: int, texts: Sequence[str]) -> str:
+    return message if len(texts) == 1 else f"request {number} of {len(texts)}: {message}"
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """Answers about one scan.
+
+    Attributes:
+        result: All masks that were looked at, on the scan's grid.
+        document: Everything that was asked, found and measured.
+        cuttings: Masks that are a part of what a class's own file holds.
+        language: Of the document's sentences.
+        scene: The same masks with the scan's values.
+    """
+
+    result: Result
+    document: Document
+    cuttings: tuple[Cutting, ...]
+    language: Language
+    scene: Scene = field(repr=False)
+
+    def save(self, folder: str | Path, *, preview: bool = True, page: bool = True) -> list[Path]:
+        """Write what `Result.save` does, and ``findings.json``, ``measurements.csv``, ``answers/`` and ``report.html``.
+
+        Returns:
+            Paths of the files written, ``case.json`` last.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        return self.result.save(folder, preview=preview, also=lambda out: self._write(out, page=page))
+
+    def _write(self, out: Path, *, page: bool) -> list[Path]:
+        del page
+        header = self.result.volume.source.header
+        paths = [out / cutting.path for cutting in self.cuttings]
+        for path, cutting in zip(paths, self.cuttings, strict=True):
+            write_mask(path, cutting.mask, self.scene.geometry, header, cutting.box)
+        findings, table = out / FINDINGS_FILE, out / MEASUREMENTS_FILE
+        write_text(findings, json.dumps(self.document.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        write_text(table, measurements_csv(self.document))
+        return [*paths, findings, table]
+
+
+def ask(
+    volume: Volume,
+    requests: Sequence[tuple[str, Request]],
+    finder: Finder | None,
+    *,
+    masks: str | Path | None = None,
+    language: Language,
+    progress: Progress = lambda done, total: None,
+    planned: Callable[[Segmenter], None] = lambda segmenter: None,
+) -> Inquiry:
+    """Answer requests about a scan.
+
+    Args:
+        volume: The scan.
+        requests: As `understood` gives them.
+        finder: What finds classes of which no mask is given; None takes all from `masks`.
+        masks: A folder of masks of this scan, which count as they are.
+        language: Of the sentences.
+        progress: Called with windows done and windows in all.
+        planned: Called with the weights, once they are loaded and before they run.
+
+    Raises:
+        UnknownClass: Something that is asked for is neither among the masks nor known to the weights.
+        UsageError: A part of an organ that cannot be told from its mask.
+        InputError: The scan or a mask cannot be used.
+    """
+    vocabulary = finder.vocabulary if finder else language.vocabulary
+    clock = Clock()
+    given = read_masks(Path(masks), volume.geometry, vocabulary) if masks is not None else None
+    clock.lap("masks")
+    able = {*(given or ()), *(finder.classes if finder else ())}
+    needs = needs_of([request for _, request in requests], vocabulary, able, _by(finder, masks))
+    to_find = tuple(name for name in needs.classes if given is None or name not in given)
+    if to_find and finder is not None:
+        segmenter = finder.load()
+        planned(segmenter)
+        maps = tuple(name for name in to_find if vocabulary[name].kind == "lesion")
+        found = segmenter.segment(volume, to_find, probabilities=maps, progress=progress)
+    else:
+        found = _nothing_found(volume, vocabulary)
+    clock.lap("segment")
+    joined = MaskSet.from_masks(
+        {name: given[name] if given is not None and name in given else found.masks[name] for name in needs.classes},
+        volume.geometry,
+        volume.source,
+    )
+    inquiry = _answered(requests, finder, needs, _Joined(joined, found, given, masks), language)
+    clock.lap("measure")
+    inquiry.result.seconds.update({**clock.seconds, **found.seconds})
+    return inquiry
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Masks of all classes, and where they are from."""
+
+    masks: MaskSet
+    found: Result
+    given: MaskSet | None
+    folder: str | Path | None
+
+    @property
+    def is_given(self) -> tuple[str, ...]:
+        return tuple(name for name in self.masks if self.given is not None and name in self.given)
+
+
+def _by(finder: Finder | None, masks: str | Path | None) -> str:
+    parts = [f"weights {finder.name!r}"] if finder else []
+    return " and ".join([*parts, *([f"the masks in {masks}"] if masks is not None else [])])
+
+
+def _nothing_found(volume: Volume, vocabulary: Vocabulary) -> Result:
+    nothing = MaskSet.empty((), volume.geometry, volume.source)
+    provenance = {"name": "none", "sha256": "", "title": "all masks were given", "license": "not stated"}
+    return Result(nothing, volume, provenance, {}, warnings=volume.source.warnings, vocabulary=vocabulary)
+
+
+def _answered(
+    requests: Sequence[tuple[str, Request]], finder: Finder | None, needs: Needs, joined: _Joined, language: Language
+) -> Inquiry:
+    found, volume = joined.found, joined.found.volume
+    inference: Mapping[str, Any] = found.settings.get("inference", {})
+    decisions = {name: float(inference["thresholds"].get(name, inference["threshold"])) for name in found.masks}
+    scene = Scene(joined.masks, volume.hu, found.vocabulary, found.probabilities, decisions)
+    answerer = Answerer(scene, SEGMENTATIONS)
+    answers = tuple(answerer.answer(text, request) for text, request in requests)
+    asked_lesions = tuple(name for name in needs.asked if scene.is_lesion(name))
+    points = operating_points(finder.card, finder.name) if finder else {}
+    detection = _detected(asked_lesions, scene, joined, points)
+    lesions = tuple(lesion for name in asked_lesions for lesion in scene.lesions(name))
+    organs = tuple(scene.organ(name) for name in needs.asked if not scene.is_lesion(name))
+    weights = found.weights if found.masks.names else None
+    document = Document(
+        format=FORMAT,
+        voxicon=__version__,
+        notice=DISCLAIMER,
+        scan=_scan(volume),
+        masks_by=Makers(
+            weights=None if weights is None else str(weights["name"]),
+            title=None if weights is None else str(weights["title"]),
+            sha256=None if weights is None else str(weights["sha256"]),
+            license=None if weights is None else str(weights["license"]),
+            given=joined.is_given,
+            given_from=None if joined.folder is None else Path(joined.folder).name,
+        ),
+        requests=answers,
+        detection=detection,
+        lesions=lesions,
+        organs=organs,
+        not_looked_for=needs.unknown,
+        impression=tuple(impression(detection, lesions, organs, needs.unknown, language)),
+        language=language.code,
+        warnings=found.warnings,
+        notes=found.notes,
+    )
+    settings = {**found.settings, "requests": [text for text, _ in requests], "given": list(joined.is_given)}
+    result = Result(
+        joined.masks, volume, found.weights, settings, {}, found.warnings, found.notes, found.probabilities,
+        found.vocabulary, found.memory,
+    )  # fmt: skip
+    return Inquiry(result, document, tuple(answerer.cuttings), language, scene)
+
+
+def _detected(
+    names: Sequence[str], scene: Scene, joined: _Joined, points: Mapping[str, OperatingPoint]
+) -> tuple[Detection, ...]:
+    maps = {name: joined.found.probabilities[name] for name in names if name in joined.found.probabilities}
+    counted = candidates(maps, joined.masks, scene.vocabulary, CANDIDATE) if maps else None
+    verdicts = []
+    for name in names:
+        lesions = scene.lesions(name)
+        there, point = bool(lesions), points.get(name) if name in maps else None
+        score = threshold = None
+        if counted is not None and name in maps:
+            score = float(np.where(counted[name], maps[name], 0).max()) / 255
+            threshold = point.threshold if point else scene.decisions[name]
+            # Without a threshold of its own, a patient has what the mask shows.
+            there = score >= threshold if point else there
+        verdicts.append(
+            Detection(
+                name=name, detected=there, score=score, threshold=threshold, measured=point, lesions=len(lesions),
+                volume_ml=joined.masks.volume_ml(name), by="weights" if name in maps else "masks",
+            )
+        )  # fmt: skip
+    return tuple(verdicts)
+
+
+def _scan(volume: Volume) -> Scan:
+    geometry, source = volume.geometry, volume.source
+    return Scan(
+        source.name, Path(source.path).name, source.sha256, geometry.shape, geometry.spacing_mm, geometry.orientation
+    )
+
+
+__all__ = ["ANSWERS", "Finder", "Inquiry", "ask", "finder_of", "understood"]
