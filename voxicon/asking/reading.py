@@ -109,7 +109,9 @@ def _refusal(stems: list[str], words: list[str], at: int, lexicon: Lexicon) -> s
     while end < len(words) and words[end].isalpha() and stems[end] not in lexicon.known_words:
         end += 1
     said = " ".join(words[at:end])
-    written = {" ".join(key): token for key, token in lexicon.phrases.items() if token.kind != "ignorable"}
+    # Little words of grammar look like anything; what a misspelled word was meant to be says more.
+    said_kinds = ("noun", "adjective", "action", "quantity")
+    written = {" ".join(key): token for key, token in lexicon.phrases.items() if token.kind in said_kinds}
     near = difflib.get_close_matches(" ".join(stems[at:end]), written, n=5, cutoff=0.6)
     names = [written[phrase].value.said if written[phrase].kind == "noun" else phrase for phrase in near]
     names = list(dict.fromkeys([*names, *lexicon.vocabulary.suggest(said)]))[:4]

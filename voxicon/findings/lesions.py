@@ -23,9 +23,10 @@ from voxicon.findings.vessels import Vessel, VesselContact
 Attenuation = Literal["hypo", "iso", "hyper"]
 Range = tuple[int, int]
 
-ISO_SDS: Final = 1.0
-"""A lesion is iso-attenuating while its mean is within this many SDs of its organ. Own choice: a difference smaller
-than the spread of the organ's voxels is hard to see."""
+ISO_HU: Final = 10.0
+"""A lesion is iso-attenuating while its mean is this near to its organ's. Own choice, after the habit of not calling
+a change of less than 10 HU enhancement. The spread of the organ's voxels is no measure of it: they are noisy, the
+means of thousands of them are not, and the rim of a mask holds fat."""
 
 DECISION: Final = 0.5
 """Probability from which a voxel belongs to a mask, unless weights say otherwise; margins are counted from it."""
@@ -72,8 +73,8 @@ class LesionFinding(Finding):
         longest_diameter_mm: In any direction.
         hu_mean: Mean over its voxels, rim included.
         hu_sd: Standard deviation of the same voxels.
-        attenuation: Against the organ without any lesion: iso within `ISO_SDS` of the organ's SDs around its mean,
-            hypo below, hyper above; None without an organ or where nothing of it is left.
+        attenuation: Against the organ without any lesion: iso within `ISO_HU` of its mean, hypo below, hyper above;
+            None without an organ or where nothing of it is left.
         hu_difference: Mean of the lesion minus mean of the organ; None as above.
         center_mm: Center of mass, RAS.
         box_voxels: First voxel and the one after the last, along X, Y and Z of the scan.
@@ -163,16 +164,15 @@ class _Host:
     """What is known of an organ once, however many lesions it has."""
 
     hu_mean: float | None
-    hu_sd: float | None
     thirds: Thirds | None
 
 
 def _host(name: str, masks: MaskSet, hu: Hu, vocabulary: Vocabulary, boxes: Boxes) -> _Host:
     organ = organ_of(name, masks, vocabulary, boxes)
     if organ is None:
-        return _Host(None, None, None)
-    mean, sd = mean_and_sd(hu[organ.box][organ.spared])
-    return _Host(mean, sd, thirds_of(name, organ.whole, cropped(masks.geometry, organ.box)))
+        return _Host(None, None)
+    mean, _ = mean_and_sd(hu[organ.box][organ.spared])
+    return _Host(mean, thirds_of(name, organ.whole, cropped(masks.geometry, organ.box)))
 
 
 def _measure(context: _Context, number: int, lesion: Lesion) -> LesionFinding:
@@ -181,7 +181,7 @@ def _measure(context: _Context, number: int, lesion: Lesion) -> LesionFinding:
     values = context.hu[lesion.box][mask]
     center = center_mm(mask, grid)
     hu_mean, hu_sd = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
-    host = context.hosts[lesion.organ] if lesion.organ else _Host(None, None, None)
+    host = context.hosts[lesion.organ] if lesion.organ else _Host(None, None)
     difference = None if host.hu_mean is None else hu_mean - host.hu_mean
     x, y, z = ((side.start, side.stop) for side in lesion.box)
     return LesionFinding(
@@ -196,7 +196,7 @@ def _measure(context: _Context, number: int, lesion: Lesion) -> LesionFinding:
         longest_diameter_mm=longest_diameter_mm(mask, grid),
         hu_mean=hu_mean,
         hu_sd=hu_sd,
-        attenuation=attenuation_of(difference, host.hu_sd),
+        attenuation=attenuation_of(difference),
         hu_difference=difference,
         center_mm=center,
         box_voxels=(x, y, z),
@@ -206,13 +206,13 @@ def _measure(context: _Context, number: int, lesion: Lesion) -> LesionFinding:
     )
 
 
-def attenuation_of(difference: float | None, organ_sd: float | None) -> Attenuation | None:
-    """How a lesion looks whose mean differs that much from its organ's, both in HU; None where one is unknown."""
-    if difference is None or organ_sd is None:
+def attenuation_of(difference_hu: float | None) -> Attenuation | None:
+    """How a lesion looks whose mean differs that much from its organ's; None where that is unknown."""
+    if difference_hu is None:
         return None
-    if abs(difference) <= ISO_SDS * organ_sd:
+    if abs(difference_hu) <= ISO_HU:
         return "iso"
-    return "hypo" if difference < 0 else "hyper"
+    return "hypo" if difference_hu < 0 else "hyper"
 
 
 def _side(context: _Context, lesion: Lesion) -> Side | None:

@@ -49,6 +49,9 @@ NORMAL_VOLUMES: Final = {
 """Of adults. Kidneys: from the women's mean - 2 SD to the men's mean + 2 SD, as the patient's sex is not known here.
 Source: in each entry. Organs that are not listed get no flag for their volume."""
 
+PIECE_SHARE: Final = 0.01
+"""Share of an organ's volume below which a second piece is a crumb and nothing to tell of. Own choice."""
+
 AT_BORDER, IN_PIECES = "at_border", "in_pieces"
 BELOW_NORMAL, ABOVE_NORMAL = "volume_below_normal", "volume_above_normal"
 
@@ -66,7 +69,7 @@ class OrganFinding(Finding):
         extent_mm: Along R-L, A-P and S-I, with lesions, from outer corner to outer corner of its voxels.
         center_mm: Center of mass with lesions, RAS.
         touches_border: A voxel lies in the outermost slice that was scanned, on any side (`scanned_box`).
-        components: Number of 26-connected pieces, with lesions.
+        components: Number of 26-connected pieces with at least `PIECE_SHARE` of its voxels, lesions included.
         normal_volume: What the volume was compared with; None where no range is known here.
         flags: Of ``at_border``, ``in_pieces``, ``volume_below_normal`` and ``volume_above_normal``, those that hold.
             The first two hold for any organ; a volume that is a lower bound is never called too small.
@@ -107,7 +110,8 @@ def measure_organ(name: str, masks: MaskSet, hu: Hu, vocabulary: Vocabulary) -> 
     low, high = bounds_mm(organ.whole, grid)
     volume_ml = np.count_nonzero(organ.whole) * grid.voxel_ml
     touches = touches_border(organ.box, scanned_box(hu))
-    pieces = len(components(organ.whole).sizes) - 1
+    sizes = components(organ.whole).sizes[1:]
+    pieces = int(np.count_nonzero(sizes >= PIECE_SHARE * sizes.sum()))
     mean, sd = mean_and_sd(hu[organ.box][organ.spared])
     return OrganFinding(
         name=name,
