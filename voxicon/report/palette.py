@@ -1,0 +1,80 @@
+"""A color for every class: the vocabulary's own, or ones that color-blind readers tell apart.
+
+A class looks the same in every picture, whichever other classes are shown with it: its style follows from its place in
+the vocabulary alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from voxicon.core.concepts import Concept, Vocabulary
+
+Colors = Literal["vocabulary", "safe"]
+Color = tuple[int, int, int]
+
+_HUES: tuple[Color, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+"""Orange, sky blue, bluish green, blue, vermillion, reddish purple: the set without yellow, and without black, which CT
+hides.
+
+Source: Okabe and Ito, Color Universal Design, 2008, https://jfly.uni-koeln.de/color/.
+"""
+
+_LESION: Color = (240, 228, 66)
+"""Yellow of the same set, the lightest of it, kept for lesions."""
+
+_SHADES = (0.0, 0.45, -0.35)
+"""Shares of white (above 0) or black (below) mixed into a hue when all hues were given. Own choice."""
+
+_STEP, _TURN = 1, 1
+"""How far the hue goes on from one id to the next, and from one round of hues to the next. Own choice: among all, what
+keeps organs that touch furthest apart (``tests/report/test_palette.py``)."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a class is drawn.
+
+    Attributes:
+        color: Red, green, blue, 0 to 255.
+        dashed: Whether its outline is.
+    """
+
+    color: Color
+    dashed: bool = False
+
+
+class Palette:
+    """The style of every class of a vocabulary.
+
+    Args:
+        vocabulary: Knows the classes that are drawn.
+        colors: ``vocabulary`` for its own colors, ``safe`` for ones that color-blind readers tell apart; where these
+            run out, lightness and then dashed outlines tell classes apart, and after 36 organs they begin anew.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, colors: Colors = "vocabulary") -> None:
+        self.vocabulary = vocabulary
+        self.colors = colors
+
+    def __getitem__(self, name: str) -> Style:
+        """The style of a class.
+
+        Raises:
+            UnknownClass: The vocabulary does not know it.
+        """
+        concept = self.vocabulary[name]
+        return _safe(concept) if self.colors == "safe" else Style(concept.color)
+
+
+def _safe(concept: Concept) -> Style:
+    if concept.kind == "lesion":
+        # Tumors and cysts of one organ have ids some even steps apart.
+        return Style(_LESION, dashed=concept.id // 2 % 2 == 0)
+    turn = concept.id // len(_HUES)
+    hue = _HUES[(_STEP * concept.id + _TURN * turn) % len(_HUES)]
+    share = _SHADES[turn % len(_SHADES)]
+    toward = 255 if share > 0 else 0
+    r, g, b = (round(value + abs(share) * (toward - value)) for value in hue)
+    return Style((r, g, b), dashed=turn // len(_SHADES) % 2 == 1)
