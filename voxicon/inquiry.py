@@ -35,6 +35,8 @@ from voxicon.version import __version__
 if TYPE_CHECKING:
     from voxicon.segmenter import Segmenter
 
+REPORT_FILE = "report.html"
+
 Progress = Callable[[int, int], None]
 
 
@@ -128,7 +130,6 @@ class Inquiry:
         return self.result.save(folder, preview=preview, also=lambda out: self._write(out, page=page))
 
     def _write(self, out: Path, *, page: bool) -> list[Path]:
-        del page
         header = self.result.volume.source.header
         paths = [out / cutting.path for cutting in self.cuttings]
         for path, cutting in zip(paths, self.cuttings, strict=True):
@@ -136,7 +137,31 @@ class Inquiry:
         findings, table = out / FINDINGS_FILE, out / MEASUREMENTS_FILE
         write_text(findings, json.dumps(self.document.to_dict(), indent=2, ensure_ascii=False) + "\n")
         write_text(table, measurements_csv(self.document))
-        return [*paths, findings, table]
+        if not page:
+            return [*paths, findings, table]
+        report = out / REPORT_FILE
+        write_text(report, self.page())
+        return [*paths, findings, table, report]
+
+    def page(self) -> str:
+        """The report as one HTML file."""
+        from voxicon.report.findings import PICTURED, Pictures, findings_page
+        from voxicon.report.key_slices import key_slices
+        from voxicon.report.mosaic import lesion_mosaic
+        from voxicon.report.palette import Palette
+        from voxicon.report.solid import solid_picture
+
+        volume, masks, vocabulary = self.result.volume, self.result.masks, self.result.vocabulary
+        lesions, palette = self.document.lesions, Palette(self.result.vocabulary)
+        mosaics = {
+            (one.name, one.number): lesion_mosaic(volume, masks, vocabulary, one, palette) for one in lesions[:PICTURED]
+        }
+        pictures = Pictures(
+            slices=key_slices(volume, masks, vocabulary, lesions, palette),
+            mosaics=mosaics,
+            solid=solid_picture(masks, vocabulary, palette) if masks.bounds() else None,
+        )
+        return findings_page(self.document, pictures, palette, self.language)
 
 
 def ask(

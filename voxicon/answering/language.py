@@ -27,20 +27,28 @@ class Language:
     def __init__(self, code: str, entries: Mapping[str, Any], vocabulary: Vocabulary) -> None:
         self.code, self.entries, self.vocabulary = code, entries, vocabulary
 
-    def say(self, key: str, n: int | None = None, **values: object) -> str:
+    def say(self, key: str, count: int | None = None, /, **values: object) -> str:
         """The sentence of a key such as ``answers.none``.
 
         Args:
             key: Section and name.
-            n: Chooses between ``one`` and ``many`` where the entry has both, and fills ``{n}``.
+            count: Chooses between ``one`` and ``many`` where the entry has both, and fills ``{n}``.
             values: Fill the fields.
         """
+        entry = self._entry(key)
+        if isinstance(entry, Mapping):
+            entry = entry["one" if count == 1 else "many"]
+        return str(entry).format(**{"n": count, **values})
+
+    def lines(self, key: str) -> list[str]:
+        """The sentences of a key that holds several."""
+        return [str(line) for line in self._entry(key)]
+
+    def _entry(self, key: str) -> Any:
         entry: Any = self.entries
         for part in key.split("."):
             entry = entry[part]
-        if isinstance(entry, Mapping):
-            entry = entry["one" if n == 1 else "many"]
-        return str(entry).format(n=n, **values)
+        return entry
 
     def name(self, name: str) -> str:
         """A class for people."""

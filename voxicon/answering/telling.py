@@ -60,6 +60,14 @@ def place_of(finding: LesionFinding, say: Language) -> str:
     return f"{say.name(finding.organ)}, {third}" if third else say.name(finding.organ)
 
 
+def attenuation_words(finding: LesionFinding, say: Language) -> str:
+    """Such as "45 HU darker than the liver"; empty where a lesion is in no organ, or fills it."""
+    if finding.attenuation is None or finding.hu_difference is None or finding.organ is None:
+        return ""
+    difference = finding.hu_difference if finding.attenuation == "iso" else abs(finding.hu_difference)
+    return say.say(f"attenuation.{finding.attenuation}", value=say.number(difference), organ=say.name(finding.organ))
+
+
 def _sum(target: TargetAnswer, say: Language) -> str:
     volume = say.amount(sum(one.volume_ml for one in target.found))
     if any(one.number is not None for one in target.found):
@@ -142,7 +150,7 @@ def impression(
 def _verdict(verdict: Detection, lesions: Sequence[LesionFinding], say: Language) -> list[str]:
     name, threshold = say.name(verdict.name), say.number(verdict.threshold, 2)
     score, volume = say.number(verdict.score, 2), say.amount(verdict.volume_ml)
-    told = [] if verdict.measured is None else _worth(verdict.measured, say)
+    told = [] if verdict.measured is None else worth(verdict.measured, say)
     if verdict.detected:
         largest = say.say("impression.largest", verdict.lesions, **_largest(lesions[0], say)) if lesions else ""
         line = say.say("impression.found", verdict.lesions, name=name, volume=volume, largest=largest)
@@ -165,17 +173,15 @@ def _largest(lesion: LesionFinding, say: Language) -> dict[str, str]:
         organ = say.name(lesion.organ)
         third = say.say(f"thirds.{lesion.third}") if lesion.third else ""
         where = say.say("impression.where" if third else "impression.where_whole", third=third, organ=organ)
-        if lesion.attenuation is not None and lesion.hu_difference is not None:
-            difference = lesion.hu_difference if lesion.attenuation == "iso" else abs(lesion.hu_difference)
-            told = say.say(f"attenuation.{lesion.attenuation}", value=say.number(difference), organ=organ)
+        if told := attenuation_words(lesion, say):
             density = say.say("impression.density", attenuation=told)
     if lesion.confidence is not None:
         sure = say.say("impression.sure", value=say.number(lesion.confidence.mean, 2))
     return {"size": size, "where": where, "density": density, "sure": sure}
 
 
-def _worth(point: OperatingPoint, say: Language) -> list[str]:
-    """What is known of a threshold."""
+def worth(point: OperatingPoint, say: Language) -> list[str]:
+    """What is known of a threshold, in sentences; none where nothing is."""
     shares = [
         say.say("impression.share_all" if size == "all" else "impression.share", size=size, **_percents(share, say))
         for size, share in point.sensitivity.items()
