@@ -26,7 +26,7 @@ from voxicon.core.volume import Volume
 from voxicon.errors import UnknownClass
 from voxicon.evaluate.tumors import CANDIDATE
 from voxicon.infer.cleanup import candidates
-from voxicon.io.atomic import write_text
+from voxicon.io.atomic import write_bytes, write_text
 from voxicon.io.masks import SEGMENTATIONS, read_masks
 from voxicon.io.nifti import write_mask
 from voxicon.result import DISCLAIMER, Result
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from voxicon.segmenter import Segmenter
 
 REPORT_FILE = "report.html"
+PDF_FILE = "report.pdf"
 
 Progress = Callable[[int, int], None]
 
@@ -118,18 +119,25 @@ class Inquiry:
     language: Language
     scene: Scene = field(repr=False)
 
-    def save(self, folder: str | Path, *, preview: bool = True, page: bool = True) -> list[Path]:
+    def save(self, folder: str | Path, *, preview: bool = True, page: bool = True, pdf: bool = False) -> list[Path]:
         """Write what `Result.save` does, and ``findings.json``, ``measurements.csv``, ``answers/`` and ``report.html``.
+
+        Args:
+            folder: Made if missing.
+            preview: Whether to write ``preview.png``.
+            page: Whether to write ``report.html``.
+            pdf: Whether to write ``report.pdf``, the same page as it prints.
 
         Returns:
             Paths of the files written, ``case.json`` last.
 
         Raises:
             OutputError: The folder cannot be written.
+            ConfigError: A PDF is wanted, and what prints it is not there.
         """
-        return self.result.save(folder, preview=preview, also=lambda out: self._write(out, page=page))
+        return self.result.save(folder, preview=preview, also=lambda out: self._write(out, page=page, pdf=pdf))
 
-    def _write(self, out: Path, *, page: bool) -> list[Path]:
+    def _write(self, out: Path, *, page: bool, pdf: bool) -> list[Path]:
         header = self.result.volume.source.header
         paths = [out / cutting.path for cutting in self.cuttings]
         for path, cutting in zip(paths, self.cuttings, strict=True):
@@ -137,11 +145,17 @@ class Inquiry:
         findings, table = out / FINDINGS_FILE, out / MEASUREMENTS_FILE
         write_text(findings, json.dumps(self.document.to_dict(), indent=2, ensure_ascii=False) + "\n")
         write_text(table, measurements_csv(self.document))
-        if not page:
-            return [*paths, findings, table]
-        report = out / REPORT_FILE
-        write_text(report, self.page())
-        return [*paths, findings, table, report]
+        paths += [findings, table]
+        html = self.page() if page or pdf else ""
+        if page:
+            write_text(out / REPORT_FILE, html)
+            paths.append(out / REPORT_FILE)
+        if pdf:
+            from voxicon.report.pdf import to_pdf
+
+            write_bytes(out / PDF_FILE, to_pdf(html))
+            paths.append(out / PDF_FILE)
+        return paths
 
     def page(self) -> str:
         """The report as one HTML file."""

@@ -31,8 +31,9 @@ OPTIONS = {
     },
     "ask": {
         "--request-file", "-o", "--output", "--masks", "--weights", "--report-language", "--report", "--no-report",
-        "--parse-only", "--device", "--engine", "--fast", "--locate", "--overwrite", "--preview", "--no-preview",
-        "--json", "-q", "--quiet", "--debug", "--volume", "--use", "--assume-orientation", "--spacing", "--hu-offset",
+        "--pdf", "--parse-only", "--device", "--engine", "--fast", "--locate", "--overwrite", "--preview",
+        "--no-preview", "--json", "-q", "--quiet", "--debug", "--volume", "--use", "--assume-orientation",
+        "--spacing", "--hu-offset",
     },
     "classes": {"--weights", "--json", "--debug"},
     "train": {

@@ -51,6 +51,7 @@ def ask(
     weights: Annotated[str, typer.Option(help="'starter', installed weights, or a .safetensors file.")] = "starter",
     report_language: Annotated[str, typer.Option(help="Of the report's sentences.")] = "en",
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write report.pdf too; needs voxicon[pdf].")] = False,
     parse_only: _ParseOnly = False,
     device: Device = "auto",
     engine: Engine = "auto",
@@ -89,6 +90,10 @@ def ask(
         _tell_understood(pairs, err=as_json)
     if parse_only:
         return
+    if pdf:
+        from voxicon.report.pdf import check_printing
+
+        check_printing()
     from voxicon.io.nifti import read_volume
     from voxicon.workflow import find_jobs
 
@@ -97,7 +102,7 @@ def ask(
         raise OutputError(f"{job.folder}: already holds a result; use --overwrite to replace it, or another -o")
     read = read_options(volume, use, assume_orientation, spacing, hu_offset)
     inquiry = _answered(read_volume(job.scan, read), pairs, finder, masks, say, quiet)
-    inquiry.save(job.folder, preview=preview, page=report)
+    inquiry.save(job.folder, preview=preview, page=report, pdf=pdf)
     _tell(inquiry, job.folder, as_json=as_json, quiet=quiet)
 
 

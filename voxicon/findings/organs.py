@@ -35,18 +35,19 @@ class NormalVolume(Finding):
 
 
 _HENDERSON = "Henderson et al., Radiology 1981;141:525-527 (CT, 11 healthy adults): {}; as in its abstract"
-_CHEONG = (
-    "Cheong et al., Clin J Am Soc Nephrol 2007;2:38-45 (MRI): women 154 ± 33 ml, men 202 ± 36 ml per kidney; "
-    "from memory, not verified at the source"
+_SHIP = (
+    "Age- and Sex-Specific Reference Values for Renal Volume, J Clin Med 2024;13:769 (MRI, 1,815 adults without kidney "
+    "disease): median (quartiles) of women {}, of men {} ml; as in its tables"
 )
 
 NORMAL_VOLUMES: Final = {
     "liver": NormalVolume(1033, 1953, _HENDERSON.format("1493 ± 230 ml")),
     "spleen": NormalVolume(67, 371, _HENDERSON.format("219 ± 76 ml")),
-    "kidney_right": NormalVolume(88, 274, _CHEONG),
-    "kidney_left": NormalVolume(88, 274, _CHEONG),
+    "kidney_right": NormalVolume(86, 238, _SHIP.format("138 (121 to 156)", "174 (154 to 197)")),
+    "kidney_left": NormalVolume(85, 244, _SHIP.format("144 (125 to 165)", "180 (160 to 203)")),
 }
-"""Of adults. Kidneys: from the women's mean - 2 SD to the men's mean + 2 SD, as the patient's sex is not known here.
+"""Of adults. Kidneys: from the women's median - 2 SD to the men's median + 2 SD, with SD = distance of the quartiles /
+1.349 as of a normal distribution, since the patient's sex is not known here; the kidney as a whole, sinus left out.
 Source: in each entry. Organs that are not listed get no flag for their volume."""
 
 PIECE_SHARE: Final = 0.01

@@ -15,7 +15,7 @@ Colors = Literal["vocabulary", "safe"]
 Color = tuple[int, int, int]
 
 _HUES: tuple[Color, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (0, 114, 178), (213, 94, 0), (204, 121, 167))
-"""Orange, sky blue, bluish green, blue, vermillion, reddish purple: the set without yellow, and without black, which CT
+"""Orange, sky blue, bluish green, blue, vermilion, reddish purple: the set without yellow, and without black, which CT
 hides.
 
 Source: Okabe and Ito, Color Universal Design, 2008, https://jfly.uni-koeln.de/color/.
