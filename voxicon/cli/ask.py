@@ -74,9 +74,7 @@ def ask(
     report.html, and answers/ with the masks of what is less than a whole class.
     """
     del debug  # read by the error boundary
-    texts = [*(requests or []), *_lines(request_file)]
-    if not texts:
-        raise UsageError("no request given; try: voxicon ask ct.nii.gz 'measure the liver'")
+    texts = _texts(requests, request_file)
     from voxicon.answering.language import language
     from voxicon.inquiry import finder_of, understood
 
@@ -106,14 +104,20 @@ def ask(
     _tell(inquiry, job.folder, as_json=as_json, quiet=quiet)
 
 
-def _lines(path: Path | None) -> list[str]:
+def _texts(requests: list[str] | None, request_file: Path | None) -> list[str]:
+    """All requests, those of the file last."""
+    texts = [*(requests or []), *(_lines(request_file) if request_file is not None else [])]
+    if not texts:
+        raise UsageError("no request given; try: voxicon ask ct.nii.gz 'measure the liver'")
+    return texts
+
+
+def _lines(path: Path) -> list[str]:
     """The requests of a file.
 
     Raises:
         UsageError: It cannot be read, or holds none.
     """
-    if path is None:
-        return []
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
