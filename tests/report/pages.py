@@ -41,15 +41,19 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.pieces).split())
 
 
-def checked(source: str) -> Page:
-    """The page, after what holds for every page was found to hold."""
+def checked(source: str, *, pictures: bool = False) -> Page:
+    """The page, after what holds for every page was found to hold; its pictures, where it may have any, too."""
     page = Page(source)
     assert "Research software, not a medical device" in page.text
-    assert not [tag for tag, _ in page.tags if tag in {"script", "link", "img", "iframe", "object", "embed", "base"}]
+    banned = {"script", "link", "iframe", "object", "embed", "base"} | (set() if pictures else {"img"})
+    assert not [tag for tag, _ in page.tags if tag in banned]
     for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")], tag
         assert attributes.get("href", "#").startswith("#")
-        assert "src" not in attributes
+        assert (tag == "img") == ("src" in attributes)
+        if tag == "img":
+            assert (attributes["src"] or "").startswith("data:image/png;base64,iVBOR")
+            assert attributes["alt"]
     policy = [a.get("content") for tag, a in page.tags if tag == "meta" and a.get("http-equiv")]
     assert policy == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
