@@ -95,7 +95,8 @@ def test_a_lesion_apart_from_its_organ():
     masks, hu = scan()
     masks.set("liver_tumor", block(SHAPE, (16, 18), (5, 6), (5, 6)))
     (found,) = measure_lesions("liver_tumor", masks, hu)
-    assert (found.organ, found.third, found.attenuation, found.hu_difference) == (None, None, None, None)
+    assert (found.organ, found.beside, found.third) == (None, "liver", "lower")
+    assert (found.attenuation, found.hu_difference) == (None, None)
 
 
 def test_a_lesion_at_the_border():
@@ -119,6 +120,16 @@ def test_sides():
         ("kidney_left", "left", "upper"),
     ]
     assert [(f.organ, f.side) for f in measure_lesions("kidney_cyst_left", packed, hu)] == [(None, "left")]
+
+
+@pytest.mark.parametrize(("gap", "beside"), [(1, "liver"), (20, "liver"), (21, None)])
+def test_a_lesion_that_touches_no_organ_is_told_by_the_nearest(gap, beside):
+    shape = (60, 8, 30)
+    liver, tumor = block(shape, (2, 10), (2, 6), (0, 30)), block(shape, (10 + gap, 12 + gap), (2, 6), (14, 16))
+    masks = MaskSet.from_masks({"liver": liver, "liver_tumor": tumor}, grid(shape, spacing_mm=(1.0, 1.0, 1.0)))
+    (found,) = measure_lesions("liver_tumor", masks, np.where(tumor, 50.0, 100.0))
+    assert (found.organ, found.beside, found.third) == (None, beside, beside and "middle")
+    assert (found.attenuation, found.hu_difference) == (None, None)
 
 
 def test_confidence():

@@ -22,10 +22,10 @@ _RANKS = ("largest", "smallest")
 def select(target: Target, without: Iterable[str], scene: Scene) -> tuple[Piece, ...]:
     """The pieces that a target means, in the order of its classes, a class's lesions largest first.
 
-    A lesion belongs to a place when the organ that it lies in (`voxicon.findings.parts`) is one of the place's; to a
-    part of it, when its center of mass does. Organs are cut: of "the upper third of the liver" only that is meant, of
-    "veins in the liver" what lies inside of it. Sizes in mm are the longest axial diameter, those in ml volumes; the
-    largest is that of most volume.
+    A lesion belongs to a place when the organ that it lies in, or is told by where it touches none
+    (`voxicon.findings.lesions`), is one of the place's; to a part of it, when its center of mass does. Organs are cut:
+    of "the upper third of the liver" only that is meant, of "veins in the liver" what lies inside of it. Sizes in mm
+    are the longest axial diameter, those in ml volumes; the largest is that of most volume.
 
     Args:
         target: What is meant.
@@ -62,7 +62,7 @@ def _side(piece: Piece, scene: Scene) -> str | None:
 
 def _placed(piece: Piece, place: Place, scene: Scene) -> Piece | None:
     if piece.lesion is not None:
-        organ = piece.lesion.organ
+        organ = piece.lesion.organ or piece.lesion.beside
         if organ not in place.classes or organ is None:
             return None
         if not place.part:

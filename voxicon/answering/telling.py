@@ -53,11 +53,12 @@ def piece_name(one: Found, lesions: Lesions, say: Language) -> str:
 
 
 def place_of(finding: LesionFinding, say: Language) -> str:
-    """The organ and the third of it, as far as known; empty where a lesion is in no organ."""
-    if finding.organ is None:
+    """The organ and the third of it, as far as known; empty where a lesion is in no organ and beside none."""
+    organ = finding.organ or finding.beside
+    if organ is None:
         return ""
-    third = say.say(f"thirds.{finding.third}") if finding.third else ""
-    return f"{say.name(finding.organ)}, {third}" if third else say.name(finding.organ)
+    name = say.name(organ) if finding.organ else say.say("answers.beside", organ=say.name(organ))
+    return f"{name}, {say.say(f'thirds.{finding.third}')}" if finding.third else name
 
 
 def attenuation_words(finding: LesionFinding, say: Language) -> str:
@@ -169,12 +170,12 @@ def _largest(lesion: LesionFinding, say: Language) -> dict[str, str]:
         longest=say.number(lesion.axial.longest_mm, 1), perpendicular=say.number(lesion.axial.perpendicular_mm, 1),
     )  # fmt: skip
     where = density = sure = ""
-    if lesion.organ is not None:
-        organ = say.name(lesion.organ)
+    if near := lesion.organ or lesion.beside:
+        key = "where" if lesion.organ else "beside"
         third = say.say(f"thirds.{lesion.third}") if lesion.third else ""
-        where = say.say("impression.where" if third else "impression.where_whole", third=third, organ=organ)
-        if told := attenuation_words(lesion, say):
-            density = say.say("impression.density", attenuation=told)
+        where = say.say(f"impression.{key}" if third else f"impression.{key}_whole", third=third, organ=say.name(near))
+    if told := attenuation_words(lesion, say):
+        density = say.say("impression.density", attenuation=told)
     if lesion.confidence is not None:
         sure = say.say("impression.sure", value=say.number(lesion.confidence.mean, 2))
     return {"size": size, "where": where, "density": density, "sure": sure}

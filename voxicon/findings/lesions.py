@@ -31,6 +31,10 @@ means of thousands of them are not, and the rim of a mask holds fat."""
 DECISION: Final = 0.5
 """Probability from which a voxel belongs to a mask, unless weights say otherwise; margins are counted from it."""
 
+BESIDE_MM: Final = 20.0
+"""A lesion that touches no organ is told by the nearest one up to here: masks of organs end too early at times, most of
+all where a tumor begins. Own choice."""
+
 WOBBLE: Final = 0.1
 """How far the threshold is moved down and up to see whether a lesion stays what it is. Own choice."""
 
@@ -64,9 +68,10 @@ class LesionFinding(Finding):
         name: The class.
         number: From 1, largest first.
         organ: The parent organ it belongs to (`voxicon.findings.parts`); None where it touches none.
-        side: Of the class or the organ; None where these have no side.
-        third: Part of the organ its center of mass lies in (`voxicon.findings.place`); None without an organ, or for
-            organs that have no thirds.
+        beside: Where it touches none, the nearest parent organ up to `BESIDE_MM` away; else None.
+        side: Of the class, or of the organ that it is in or beside; None where these have no side.
+        third: Part of that organ its center of mass lies in, or at the level of which it lies
+            (`voxicon.findings.place`); None without such an organ, or for organs that have no thirds.
         volume_ml: Volume. A lower bound, as all lengths, where `touches_border`.
         touches_border: A voxel lies in the outermost slice that was scanned, on any side (`scanned_box`).
         axial: Longest axial diameter and its longest perpendicular.
@@ -86,6 +91,7 @@ class LesionFinding(Finding):
     name: str
     number: int
     organ: str | None
+    beside: str | None
     side: Side | None
     third: str | None
     volume_ml: float
@@ -137,12 +143,14 @@ def measure_lesions(
         check(vessel, masks, hu, vocabulary)
     boxes = masks.bounds()
     lesions = lesions_of(name, masks, vocabulary, boxes)
-    owners = {lesion.organ for lesion in lesions if lesion.organ is not None}
+    beside = _beside(lesions, [name for name in vocabulary[name].parents if name in boxes], masks, boxes)
+    owners = {owner for lesion, near in zip(lesions, beside, strict=True) if (owner := lesion.organ or near)}
     hosts = {owner: _host(owner, masks, hu, vocabulary, boxes) for owner in owners}
     near = [Vessel(vessel, masks, boxes.get(vessel)) for vessel in vessels] if lesions else []
     answered = None if probabilities is None or not lesions else _Answered(name, probabilities, decision)
     context = _Context(name, masks, hu, answered, vocabulary, hosts, near, scanned_box(hu))
-    return tuple(_measure(context, number, lesion) for number, lesion in enumerate(lesions, start=1))
+    placed = zip(lesions, beside, strict=True)
+    return tuple(_measure(context, number, lesion, near) for number, (lesion, near) in enumerate(placed, start=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,20 +183,33 @@ def _host(name: str, masks: MaskSet, hu: Hu, vocabulary: Vocabulary, boxes: Boxe
     return _Host(mean, thirds_of(name, organ.whole, cropped(masks.geometry, organ.box)))
 
 
-def _measure(context: _Context, number: int, lesion: Lesion) -> LesionFinding:
+def _beside(lesions: Sequence[Lesion], parents: Sequence[str], masks: MaskSet, boxes: Boxes) -> list[str | None]:
+    """For each lesion the nearest organ in reach, where it touches none."""
+    around = [Vessel(name, masks, boxes[name]) for name in parents] if any(one.organ is None for one in lesions) else []
+    found: list[str | None] = []
+    for lesion in lesions:
+        distances = {} if lesion.organ else {organ.name: organ.distance_mm(lesion.mask, lesion.box) for organ in around}
+        nearest = min(distances, key=lambda name: distances[name], default=None)
+        found.append(nearest if nearest is not None and distances[nearest] <= BESIDE_MM else None)
+    return found
+
+
+def _measure(context: _Context, number: int, lesion: Lesion, beside: str | None) -> LesionFinding:
     geometry = context.masks.geometry
     grid, mask = cropped(geometry, lesion.box), lesion.mask
     values = context.hu[lesion.box][mask]
     center = center_mm(mask, grid)
     hu_mean, hu_sd = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
-    host = context.hosts[lesion.organ] if lesion.organ else _Host(None, None)
-    difference = None if host.hu_mean is None else hu_mean - host.hu_mean
+    near = lesion.organ or beside
+    host = context.hosts[near] if near else _Host(None, None)
+    difference = None if host.hu_mean is None or lesion.organ is None else hu_mean - host.hu_mean
     x, y, z = ((side.start, side.stop) for side in lesion.box)
     return LesionFinding(
         name=context.name,
         number=number,
         organ=lesion.organ,
-        side=_side(context, lesion),
+        beside=beside,
+        side=_side(context, near),
         third=host.thirds.at(center) if host.thirds else None,
         volume_ml=np.count_nonzero(mask) * grid.voxel_ml,
         touches_border=touches_border(lesion.box, context.scanned),
@@ -215,9 +236,9 @@ def attenuation_of(difference_hu: float | None) -> Attenuation | None:
     return "hypo" if difference_hu < 0 else "hyper"
 
 
-def _side(context: _Context, lesion: Lesion) -> Side | None:
+def _side(context: _Context, organ: str | None) -> Side | None:
     own = context.vocabulary[context.name].side
-    return own or (context.vocabulary[lesion.organ].side if lesion.organ else None)
+    return own or (context.vocabulary[organ].side if organ else None)
 
 
 class _Answered:

@@ -53,6 +53,21 @@ class Vessel:
             self._mask = crop(masks, name, box)
             self._corners = KDTree(_corners_mm(self._mask, box, self.geometry))
 
+    def distance_mm(self, lesion: Mask, box: Box) -> float:
+        """Between the nearest surfaces of a lesion, given on its box, and this; 0 where they touch or overlap.
+
+        Raises:
+            ValueError: This has no voxel.
+        """
+        if self.box is None:
+            raise ValueError(f"{self.name} has no voxel")
+        shared = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, self.box, strict=True)]
+        if all(side.start < side.stop for side in shared):
+            both = (shared[0], shared[1], shared[2])
+            if (lesion[inside(box, both)] & self._mask[inside(self.box, both)]).any():
+                return 0.0
+        return float(self._corners.query(_corners_mm(lesion, box, self.geometry))[0].min())
+
     def against(self, lesion: Mask, box: Box) -> VesselContact:
         """Distance and contact of a lesion's mask, given on its box.
 
@@ -70,9 +85,7 @@ class Vessel:
         joint = joint_box([box, self.box], (0, 0, 0), self.geometry.shape)
         both = [np.zeros([side.stop - side.start for side in joint], dtype=bool) for _ in range(2)]
         both[0][inside(joint, box)], both[1][inside(joint, self.box)] = lesion, self._mask
-        distance_mm = 0.0
-        if not (both[0] & both[1]).any():
-            distance_mm = float(self._corners.query(_corners_mm(lesion, box, self.geometry))[0].min())
+        distance_mm = self.distance_mm(lesion, box)
         if distance_mm > _NOTHING_MM:
             return VesselContact(self.name, distance_mm, 0.0, None)
         axis = self.geometry.axis_order[2][0]
