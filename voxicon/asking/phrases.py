@@ -240,8 +240,11 @@ class Phrases:
                 f"request: found 'the {place.part} of the {place.said}'; expected a part of it: {', '.join(known)}"
             )
 
-    def place(self) -> Place:
+    def place(self, *, of_lesions: bool = False) -> Place:
         """A place such as "the tail of the pancreas", read from behind its "in".
+
+        Args:
+            of_lesions: A lesion will do too: things lie near one, not in one.
 
         Raises:
             UsageError: The words do not make a place.
@@ -251,7 +254,7 @@ class Phrases:
         noun = words.owner or words.noun
         if noun is None or (words.owner and words.noun) or words.rank or words.count not in (None, len(noun.classes)):
             raise UsageError("request: found a place with more words than it can have; expected 'in the left kidney'")
-        if not self._is_organ(noun):
+        if not of_lesions and not self._is_organ(noun):
             raise UsageError(f"request: found {noun.said!r} as a place; expected an organ; name where it lies")
         said, classes, side = self.named(noun, words.side)
         place = Place(" ".join(filter(None, [side, said])), classes, words.part)
@@ -283,9 +286,9 @@ class Phrases:
             if unit != "mm":
                 raise UsageError(f"request: found a distance in {unit}; expected mm or cm; correct the unit")
             self.tokens.expect("of", "'of' and what it is near to")
-            near = self.place()
+            near = self.place(of_lesions=True)
             return Condition("within", value, unit, near.said, self._unparted(near))
-        near = self.place()
+        near = self.place(of_lesions=True)
         return Condition("touching" if token.kind == "touching" else "near", None, "", near.said, self._unparted(near))
 
     @staticmethod
