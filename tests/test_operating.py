@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,11 @@ def parts(path: Path) -> tuple[dict[str, Any], dict[str, Any], bytes]:
 def test_planted_lesions_by_hand(
     weights: Path, tmp_path: Path, asked: str | None, threshold: float, n_quiet: int, n_found: int
 ) -> None:
-    folder = write_planted(tmp_path / "e", weights, {"liver_tumor": (LESIONS, QUIET)})
+    others = [lesion(True, 0.9, case=case, name="kidney_tumor") for case in "cd"]
+    folder = write_planted(tmp_path / "e", weights, {"liver_tumor": (LESIONS, QUIET), "kidney_tumor": (others, [])})
     out = tmp_path / "new.safetensors"
     written = operate(weights, read_evaluation(folder, asked), out)
+    assert list(written) == ["liver_tumor"]
     assert operating_points(read_metadata(out).card, "new") == written
     point = written["liver_tumor"]
     assert point.threshold == threshold
@@ -105,7 +108,7 @@ def test_planted_lesions_by_hand(
     # Wilson: 2 of 2 is [1 / (1 + z^2 / 2), 1].
     assert point.sensitivity["5-10"].low == pytest.approx(1 / (1 + 1.959964**2 / 2))
     assert point.sensitivity["5-10"].high == 1
-    # The third scan had no room.
+    # The third scan had no room for them, and the fourth no liver.
     assert point.data == "4 lesions planted into 2 CTs (synthetic), judged on the scans the threshold was chosen on"
 
 
@@ -315,6 +318,10 @@ def test_files_that_cannot_be(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "text.safetensors").write_text("no weights")
     with pytest.raises(CheckpointError):
         operate(tmp_path / "text.safetensors", nothing, tmp_path / "new.safetensors")
+    write_small_weights(weights, card={CARD_KEY: ["damaged"]})
+    own = replace(nothing, sha256=file_sha256(weights))
+    with pytest.raises(CheckpointError, match=r"w.safetensors: its operating points are damaged"):
+        operate(weights, own, tmp_path / "new.safetensors")
 
 
 # --- weights that change afterward

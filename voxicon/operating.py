@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from voxicon.answering.detection import CARD_KEY, OperatingPoint, Share
+from voxicon.answering.detection import CARD_KEY, OperatingPoint, Share, operating_points
 from voxicon.errors import ConfigError, UnknownClass, UsageError
 from voxicon.infer.settings import vocabulary_of
 from voxicon.model.checkpoint import file_sha256, read_metadata, save_with_card
@@ -108,7 +108,7 @@ def operate(weights: Path, evaluation: Evaluation, out: Path, classes: Iterable[
         UsageError: The evaluation is of other weights, does not judge a class, or has no operating point for it or
             for any; the output has another ending.
         UnknownClass: A class that the weights were not trained for.
-        CheckpointError: The weights are missing or damaged.
+        CheckpointError: The weights are missing, or they or their operating points are damaged.
         OutputError: The output cannot be written.
     """
     if out.suffix != ".safetensors":
@@ -130,7 +130,8 @@ def operate(weights: Path, evaluation: Evaluation, out: Path, classes: Iterable[
     if not points or (asked and lacking):
         why = "; ".join(f"{name}: {evaluation.lacking.get(name, 'is not judged')}" for name in lacking)
         raise UsageError(f"{evaluation.folder}: no operating point of {why or 'any lesion: none is judged'}")
-    entries = {**card.get(CARD_KEY, {}), **{name: point.to_dict() for name, point in points.items()}}
+    kept = operating_points(card, weights.name)
+    entries = {name: point.to_dict() for name, point in {**kept, **points}.items()}
     save_with_card(weights, out, {**card, CARD_KEY: entries, ORIGIN_KEY: origin})
     return points
 
