@@ -14,12 +14,15 @@ from scipy import ndimage
 
 from tests.report.pages import checked
 from tests.weights_on_disk import write_small_weights
+from voxicon.answering.detection import operating_points
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.errors import ConfigError, UnknownClass
 from voxicon.io.atomic import file_sha256
 from voxicon.io.nifti import write_labels, write_volume
+from voxicon.model.checkpoint import read_metadata
+from voxicon.operating import operate, read_evaluation
 from voxicon.plan import Plan, plan_training
 from voxicon.planted import PlantedConfig, PlantedStudy, prepare_planted, run_planted, save, summary
 from voxicon.recipe import load_recipe
@@ -139,6 +142,22 @@ def test_a_good_reader_finds_all_and_raises_no_alarm(folder: Path, plan: Plan, t
         assert lesion.contrast_hu == -90
         # x of the grid, stretched by 8 % and moved by 2 mm at most; tumors of the kidney may bulge by 12 mm.
         assert (own[1][0] * 3 - 12) * 0.92 - 2 <= lesion.center_mm[0] <= (own[1][1] * 3 + 12) * 1.08 + 2
+
+
+def test_what_a_study_chose_goes_into_the_weights(folder: Path, plan: Plan, tmp_path: Path) -> None:
+    study = run(plan, reader(folder), bins_mm=(*BINS, (70.0, 80.0)))  # for the last there is no room
+    found = save(study, tmp_path / "out")["lesions"]["liver_tumor"]
+    out = tmp_path / "operated.safetensors"
+    written = operate(folder / "w.safetensors", read_evaluation(tmp_path / "out", "0.8"), out)
+    assert operating_points(read_metadata(out).card, "operated") == written
+    point, chosen = written["liver_tumor"], found["at_specificity"]["0.8"]
+    assert point.threshold == chosen["threshold"]
+    assert point.specificity is not None
+    assert (point.specificity.value, point.specificity.n) == (chosen["specificity"]["value"], found["n_untouched"])
+    assert list(point.sensitivity) == ["all", "9-13", "13-20"]
+    assert [share.n for share in point.sensitivity.values()] == [6, 3, 3]
+    # Two of three scans: the sick one is left alone.
+    assert point.data.startswith("6 lesions planted into 2 CTs (synthetic)")
 
 
 def test_bins_and_untouched_looks_are_shared_by_the_scans(folder: Path, plan: Plan) -> None:

@@ -37,6 +37,7 @@ from voxicon.model.checkpoint import (
 from voxicon.model.extend import extended
 from voxicon.model.network import UniversalNetwork
 from voxicon.model.text import TextBank, added_bank
+from voxicon.operating import carried_over
 from voxicon.plan import Plan, defined_classes, for_training, plan_training
 from voxicon.prep.pipeline import window
 from voxicon.preparing import Told, prepare_cases
@@ -279,7 +280,8 @@ def _metadata(
     }
     if mode == "joint":
         entry["keep"] = keep
-    before = dict(old.metadata.card)
+    # Trained jointly, old words answer otherwise: what was known of their thresholds no longer holds.
+    before = carried_over(old.metadata.card, lost=old.metadata.trained if mode == "joint" else ())
     defines = {**before.get("defines", {}), **learned.get("defines", {})}
     card = {**before, "extensions": [*before.get("extensions", []), entry], **({"defines": defines} if defines else {})}
     banks = [*old.metadata.text_bank.get("extensions", []), bank.to_dict()]

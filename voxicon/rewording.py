@@ -12,6 +12,7 @@ from voxicon.infer.settings import vocabulary_of
 from voxicon.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, storage_dtype
 from voxicon.model.extend import config_of, renamed, with_own_controllers, without
 from voxicon.model.network import UniversalNetwork
+from voxicon.operating import carried_over
 
 
 def reword(weights: Path, out: Path, *, remove: Iterable[str] = (), rename: Mapping[str, str] | None = None) -> None:
@@ -76,7 +77,8 @@ def _write(
             of_class = {names.get(name, name): value for name, value in inference[field].items() if name not in lost}
             inference[field] = of_class
     entry = {**done, "from": {"file": weights.name, "sha256": old.sha256}}
-    card = {**old.metadata.card, "extensions": [*old.metadata.card.get("extensions", []), entry]}
+    card = carried_over(old.metadata.card, names, lost)
+    card["extensions"] = [*card.get("extensions", []), entry]
     metadata = replace(
         old.metadata, network=config_of(network), trained=trained, inference=inference, card=card,
     )  # fmt: skip

@@ -1,14 +1,14 @@
-"""``voxicon weights``: fetch, convert, look at and check weights."""
+"""``voxicon weights``: fetch, convert, look at and check weights, and tell them where to cut."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(help="Fetch, convert, look at and check weights.", no_args_is_help=True)
+app = typer.Typer(help="Fetch, convert, look at and check weights, and tell them where to cut.", no_args_is_help=True)
 
 _Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
@@ -68,7 +68,9 @@ def info(
         for entry in installed():
             typer.echo(f"{entry.name:<28} {entry.size_bytes / 1e6:8.1f} MB  {entry.path}")
         return
+    from voxicon.answering.detection import operating_points
     from voxicon.model.checkpoint import read_metadata
+    from voxicon.operating import described
 
     path = resolve(weights)
     metadata = read_metadata(path)
@@ -84,6 +86,47 @@ def info(
     for key, value in metadata.card.items():
         if not isinstance(value, dict | list):
             typer.echo(f"{key:<12} {value}")
+    for name, point in operating_points(metadata.card, path.stem).items():
+        typer.echo(f"operating    {described(name, point)}")
+
+
+@app.command("operate")
+def operate(
+    weights: Annotated[str, typer.Argument(help="'starter', a name or a path; stays as it is.")],
+    folder: Annotated[
+        Path, typer.Option("--from", metavar="FOLDER", help="Output of 'voxicon evaluate' with these weights.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--output", help="Where to write the new .safetensors file.")],
+    specificity: Annotated[
+        Literal["0.8", "0.9"] | None, typer.Option(help="Of planted lesions: which threshold to take; 0.9 by default.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("-c", "--class", help="Only these lesions, by name, alias or id; comma or repeat."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
+    debug: _Debug = False,
+) -> None:
+    """Write the same weights with thresholds that an evaluation chose, and what it found of them.
+
+    'voxicon ask' then says by them whether a patient has a kind of lesion, and how far that can be trusted.
+    """
+    del debug
+    from voxicon.errors import UsageError
+    from voxicon.operating import described, read_evaluation
+    from voxicon.operating import operate as write
+    from voxicon.weights.store import resolve
+
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out}: is already there; use --overwrite to replace it")
+    words = [word.strip() for item in classes or [] for word in item.split(",") if word.strip()]
+    evaluation = read_evaluation(folder, specificity)
+    points = write(resolve(weights), evaluation, out, words)
+    for name, point in points.items():
+        typer.echo(described(name, point))
+    for name, why in {} if words else evaluation.lacking.items():
+        typer.echo(f"{name}: left out: {why}", err=True)
+    typer.echo(str(out))
 
 
 @app.command("verify")

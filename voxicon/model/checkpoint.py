@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,26 @@ def save_checkpoint(
         name: (t.to(dtype) if t.is_floating_point() else t).contiguous().cpu()
         for name, t in network.state_dict().items()
     }
+    _write(path, tensors, metadata)
+
+
+def save_with_card(weights: Path, path: Path, card: Mapping[str, Any]) -> None:
+    """Write a checkpoint again with another card; tensors stay as they are stored, and so does all other metadata.
+
+    Args:
+        weights: The checkpoint; may be `path` itself.
+        path: Ends in ``.safetensors``.
+        card: In place of the one that is there.
+
+    Raises:
+        CheckpointError: Missing, damaged or of another format.
+        OutputError: The folder is missing or full, or may not be written.
+    """
+    metadata, tensors = _open(weights, with_tensors=True)
+    _write(path, tensors, replace(metadata, card=card))
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: Metadata) -> None:
     payload = save(tensors, metadata={_KEY: metadata.to_json()})
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
