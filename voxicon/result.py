@@ -21,6 +21,7 @@ from voxicon.errors import OutputError
 from voxicon.io.atomic import file_sha256, write_bytes, write_text
 from voxicon.io.masks import write_combined, write_masks
 from voxicon.io.probabilities import write_probabilities
+from voxicon.report.palette import Colors
 from voxicon.version import __version__
 
 CASE_FILE = "case.json"
@@ -59,7 +60,7 @@ class Result:
     vocabulary: Vocabulary = field(default_factory=Vocabulary.default)
     memory: Mapping[str, float] = field(default_factory=dict)
 
-    def save(self, folder: str | Path, *, preview: bool = True) -> list[Path]:
+    def save(self, folder: str | Path, *, preview: bool = True, colors: Colors = "vocabulary") -> list[Path]:
         """Write ``segmentations/<class>.nii.gz``, ``combined_labels.nii.gz``, ``preview.png`` and ``case.json``.
 
         Where there are probabilities, ``probabilities/<class>.nii.gz`` too: uint8 with a scale in the header, so
@@ -68,6 +69,11 @@ class Result:
         Every file is written whole or not at all; ``case.json`` comes last and lists the others with
         their hashes. A ``case.json`` of an earlier run is removed first, so that a folder never claims
         to be complete while it is being rewritten; files that it listed and this run does not write go too.
+
+        Args:
+            folder: Made where it is missing.
+            preview: Whether to draw ``preview.png``.
+            colors: Of the preview: the ``vocabulary``'s own, or ``safe`` for color-blind readers.
 
         Returns:
             Paths of the files written, ``case.json`` last.
@@ -82,7 +88,7 @@ class Result:
         remove_file(out / CASE_FILE)
         # Drawing is Python, packing is not: side by side they take about as long as the longer of the two.
         with ThreadPoolExecutor(max_workers=1) as aside:
-            drawing = aside.submit(self._draw, out / "preview.png") if preview else None
+            drawing = aside.submit(self._draw, out / "preview.png", colors) if preview else None
             written = write_masks(self.masks, out, vocabulary)
             written += write_combined(self.masks, out / "combined_labels.nii.gz", vocabulary)
             written += write_probabilities(self.probabilities, out, self.volume.geometry, self.volume.source.header)
@@ -93,11 +99,11 @@ class Result:
         write_text(out / CASE_FILE, json.dumps(self.describe(out, written), indent=2) + "\n")
         return [*written, out / CASE_FILE]
 
-    def _draw(self, path: Path) -> list[Path]:
+    def _draw(self, path: Path, colors: Colors) -> list[Path]:
         from voxicon.report.preview import render_preview
 
         footer = f"{DISCLAIMER}  Weights: {self.weights['name']}"
-        write_bytes(path, render_preview(self.volume, self.masks, self.vocabulary, footer))
+        write_bytes(path, render_preview(self.volume, self.masks, self.vocabulary, footer, colors))
         return [path]
 
     def describe(self, folder: Path, files: list[Path]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from voxicon.errors import UnknownClass, UsageError
 
 if TYPE_CHECKING:
     from voxicon.io.read_options import ReadOptions
+    from voxicon.report.palette import Colors
     from voxicon.workflow import Outcome
 
 _FILE = "Reading odd files"
@@ -84,6 +85,9 @@ def segment(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
     keep: Annotated[bool, typer.Option("--continue", help="Skip scans whose result is complete.")] = False,
     preview: Annotated[bool, typer.Option(help="Write preview.png.")] = True,
+    colors: Annotated[
+        Literal["vocabulary", "safe"], typer.Option(help="Of preview.png; safe: for color-blind readers too.")
+    ] = "vocabulary",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per scan on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -111,7 +115,7 @@ def segment(
         inputs, out, _words(classes) if classes else None, _words(probabilities),
         weights=weights, device=device, engine=engine, precision=precision,
         overlap=_FAST_OVERLAP if fast else overlap, max_memory_gb=max_memory, locate=locate, cleanup=cleanup,
-        options=options, preview=preview,
+        options=options, preview=colors if preview else None,
         if_exists="overwrite" if overwrite else "continue" if keep else "refuse", quiet=quiet, as_json=as_json,
     )  # fmt: skip
     if failed:
@@ -133,7 +137,7 @@ def _run(
     locate: bool,
     cleanup: Literal["default", "original", "none"],
     options: ReadOptions,
-    preview: bool,
+    preview: Colors | None,
     if_exists: Literal["refuse", "overwrite", "continue"],
     quiet: bool,
     as_json: bool,
@@ -219,6 +223,7 @@ def _read_options(
     volume: int | None, use: str | None, orientation: str | None, spacing: str | None, hu_offset: float | None
 ) -> ReadOptions:
     from voxicon.io.read_options import ReadOptions
+    from voxicon.report.palette import Colors
 
     spacing_mm = None
     if spacing is not None:

@@ -67,7 +67,7 @@ def key_slices(
         middle = scene.geometry.to_world([(x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2, at])
         crop = Crop((float(middle[0]), float(middle[1]), float(middle[2])), (x1 - x0) * sx, (y1 - y0) * sy)
         cut = [f for f in largest if scene.box(f.box_voxels)[2][0] <= at < scene.box(f.box_voxels)[2][1]]
-        shown = Shown(boxes=tuple(Boxed(f.box_voxels, f.name, str(f.number)) for f in cut))
+        shown = Shown(boxes=tuple(Boxed(f.box_voxels, f.name, _label(f, largest, vocabulary)) for f in cut))
         stored = scene.stored_index("axial", at)
         picture = draw_slice(scene, "axial", stored, shown, crop=crop)
         classes = tuple(
@@ -95,3 +95,10 @@ def _spread(classes: np.ndarray, voxels: np.ndarray, taken: Sequence[int], most:
         found.append(at)
         free &= np.abs(places - at) >= gap
     return sorted(found, reverse=True)
+
+
+def _label(finding: LesionFinding, others: Sequence[LesionFinding], vocabulary: Vocabulary) -> str:
+    """Its number, and its class where there are several."""
+    if all(other.name == finding.name for other in others):
+        return str(finding.number)
+    return f"{vocabulary[finding.name].display_name} {finding.number}"
