@@ -115,7 +115,7 @@ def segment(
         inputs, out, _words(classes) if classes else None, _words(probabilities),
         weights=weights, device=device, engine=engine, precision=precision,
         overlap=_FAST_OVERLAP if fast else overlap, max_memory_gb=max_memory, locate=locate, cleanup=cleanup,
-        options=options, preview=colors if preview else None,
+        options=options, preview=colors if preview else False,
         if_exists="overwrite" if overwrite else "continue" if keep else "refuse", quiet=quiet, as_json=as_json,
     )  # fmt: skip
     if failed:
@@ -137,7 +137,7 @@ def _run(
     locate: bool,
     cleanup: Literal["default", "original", "none"],
     options: ReadOptions,
-    preview: Colors | None,
+    preview: Colors | Literal[False],
     if_exists: Literal["refuse", "overwrite", "continue"],
     quiet: bool,
     as_json: bool,
@@ -223,7 +223,6 @@ def _read_options(
     volume: int | None, use: str | None, orientation: str | None, spacing: str | None, hu_offset: float | None
 ) -> ReadOptions:
     from voxicon.io.read_options import ReadOptions
-    from voxicon.report.palette import Colors
 
     spacing_mm = None
     if spacing is not None:

@@ -28,8 +28,8 @@ _SHADES = (0.0, 0.45, -0.35)
 """Shares of white (above 0) or black (below) mixed into the hues when all were given. Own choice."""
 
 _ORDER = (1, 4, 15, 9, 0, 13, 16, 10, 6, 2, 5, 14, 11, 12, 8, 7, 3, 17)
-"""Which of the hues in their shades an id gets. Own choice: of all orders that a random search tried, the one that keeps
-organs that touch, and lesions and their organs, furthest apart for every kind of color vision
+"""Which of the hues in their shades an id gets. Own choice: of all orders that a random search tried, the one that
+keeps organs that touch, and lesions and their organs, furthest apart for every kind of color vision
 (``tests/report/test_palette.py``)."""
 
 

@@ -110,19 +110,26 @@ def _crop(plane: Plane, center: Point, size_mm: tuple[float, float, float]) -> C
 
 
 def _levels(scene: Scene) -> list[tuple[Plane, int]]:
-    """Axial slices at shares of the height that the masks take; of the scan's, where there is no mask."""
-    _, voxels = scene.classes_by_slice("axial")
+    """Axial slices at shares of the height that the masks take, or the scan; the nearest goes to lesions instead."""
+    bits, voxels = scene.classes_by_slice("axial")
     hits = np.flatnonzero(voxels)
     low, high = (int(hits[0]), int(hits[-1])) if len(hits) else (0, len(voxels) - 1)
-    return [("axial", round(low + share * (high - low))) for share in _AXIAL_LEVELS]
+    levels = [round(low + share * (high - low)) for share in _AXIAL_LEVELS]
+    lesions = np.flatnonzero((bits & scene.lesion_bits()[:, None]).any(axis=0))
+    if len(lesions):
+        middle = int(lesions[len(lesions) // 2])
+        levels[int(np.argmin([abs(at - middle) for at in levels]))] = middle
+    return [("axial", at) for at in levels]
 
 
 def _busiest(scene: Scene, plane: Plane) -> tuple[Plane, int]:
-    """The slice through the most classes, and among those through the most voxels; the middle one without masks."""
+    """The slice through the most classes, lesions first, then through the most voxels; the middle one without masks."""
     bits, voxels = scene.classes_by_slice(plane)
     if not voxels.any():
         return plane, len(voxels) // 2
-    return plane, int(np.argmax(np.bitwise_count(bits).sum(axis=0) + voxels / (voxels.max() + 1)))
+    classes = np.bitwise_count(bits).sum(axis=0)
+    lesions = np.bitwise_count(bits & scene.lesion_bits()[:, None]).sum(axis=0)
+    return plane, int(np.argmax(lesions * len(scene.names) + classes + voxels / (voxels.max() + 1)))
 
 
 def _legend(axes: Axes, masks: MaskSet, palette: Palette, height_pt: float) -> None:
@@ -150,7 +157,7 @@ def _swatch(axes: Axes, spot: tuple[float, float], style: Style, size: float) ->
         axes.plot([x], [y], marker="s", markersize=size, color=color)
         return
     bar = [(-0.38, -1.0), (0.38, -1.0), (0.38, 1.0), (-0.38, 1.0)]
-    for shift in (-0.018, 0.018):
+    for shift in (-0.002 * size, 0.002 * size):
         axes.plot([x + shift], [y], marker=bar, markersize=size, markeredgewidth=0, color=color)
 
 

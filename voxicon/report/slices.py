@@ -242,8 +242,7 @@ def _mask(canvas: Canvas, frame: Frame, flat: NDArray[np.bool_], style: Style, w
     """Outline and fill one class, within the box of pixels it takes."""
     down, along = frame.indices()
     hits = [np.flatnonzero(flat.any(axis=axis)) for axis in (1, 0)]
-    columns = np.flatnonzero((along > hits[0][0] - 1) & (along < hits[0][-1] + 1))
-    rows = np.flatnonzero((down > hits[1][0] - 1) & (down < hits[1][-1] + 1))
+    columns, rows = (_reached(*one) for one in zip((along, down), hits, frame.step, strict=True))
     if not len(rows) or not len(columns):
         return
     # One row of nothing around: an outline closes where the mask ends, and stays open where the picture does.
@@ -258,6 +257,13 @@ def _mask(canvas: Canvas, frame: Frame, flat: NDArray[np.bool_], style: Style, w
         rim &= tiles
     share = np.where(rim, 1.0, np.where(mask, fill, 0.0))
     canvas.cover(share, style.color, int(rows[0]), int(columns[0]))
+
+
+def _reached(places: Places, hits: NDArray[np.intp], step: float) -> NDArray[np.intp]:
+    """Rows or columns of a picture that a mask may reach, and one more on either side for its outline to close."""
+    reach = max(1.0, 0.5 / step)
+    inside = np.flatnonzero((places > hits[0] - reach) & (places < hits[-1] + reach))
+    return inside if not len(inside) else np.arange(max(0, inside[0] - 1), min(len(places), inside[-1] + 2))
 
 
 def _eroded(mask: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:
