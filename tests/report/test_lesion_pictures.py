@@ -15,6 +15,7 @@ from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.findings.lesions import measure_lesions
+from voxicon.report import mosaic as mosaics
 from voxicon.report.key_slices import key_slices
 from voxicon.report.mosaic import lesion_mosaic
 
@@ -142,3 +143,20 @@ def test_key_slices_without_lesions_are_spread_over_the_height() -> None:
     assert set(range(6, 56)) >= set(numbers)
     assert key_slices(volume, MaskSet.empty(("liver",), volume.geometry), VOCABULARY, ()) == []
     assert key_slices(volume, MaskSet.empty((), volume.geometry), VOCABULARY, ()) == []
+
+
+def test_the_axial_slice_of_a_mosaic_is_that_of_the_longest_diameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, int]] = []
+    draw = mosaics.draw_slice
+    monkeypatch.setattr(
+        mosaics, "draw_slice", lambda s, plane, at, *a, **k: (drawn.append((plane, at)), draw(s, plane, at, *a, **k))[1]
+    )
+    volume = body((2.0, 2.0, 2.0))
+    tumor = np.zeros(volume.hu.shape, dtype=bool)
+    # A ball's worth of voxels below, a line of ten above: the center of mass lies far below the longest diameter.
+    tumor[60:66, 40:46, 40:46] = True
+    tumor[58:68, 42, 46] = True
+    masks = MaskSet.from_masks({"liver_tumor": tumor}, volume.geometry)
+    mosaic(volume, masks)
+    assert [at for plane, at in drawn if plane == "axial"] == [46, 46]
+    assert {at for plane, at in drawn if plane == "sagittal"} <= {62, 63}

@@ -245,3 +245,27 @@ def test_canvas_and_files() -> None:
     assert (np.round(255 * imread(io.BytesIO(to_png(pixels)), format="png")[..., :3]) == pixels).all()
     assert beside([pixels, pixels[:4, :3]], gap=2).shape == (10, 17, 3)
     assert beside([pixels, pixels[:4, :3]], gap=2, axis=0).shape == (16, 12, 3)
+
+
+@pytest.mark.parametrize(
+    ("plane", "marks"),
+    [("axial", ["R", "L", "A", "P"]), ("coronal", ["R", "L", "S", "I"]), ("sagittal", ["A", "P", "S", "I"])],
+)
+def test_sides_are_named_left_right_up_down(plane: Plane, marks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[float, float, str]] = []
+    monkeypatch.setattr(Canvas, "text", lambda self, spot, text, *rest: written.append((*spot, text)))
+    draw_slice(scene_of(block()), plane, 2, pixel_mm=0.1)
+    sides = [one for one in written if len(one[2]) == 1]
+    by_column, by_row = (sorted(sides, key=lambda one: one[axis]) for axis in (1, 0))
+    assert [by_column[0][2], by_column[-1][2], by_row[0][2], by_row[-1][2]] == marks
+
+
+def test_what_is_inside_is_drawn_last() -> None:
+    whole = np.zeros((20, 16, 12), dtype=bool)
+    whole[4:16, 4:12, 7] = True
+    # In the order of the masks the lesion comes first, and it reaches the edge of its organ.
+    scene = scene_of(block(), {"liver_tumor": whole, "hepatic_vessel": whole, "liver": whole})
+    pixels = draw_slice(scene, "axial", 7, Shown(marks=False), pixel_mm=1.0).pixels
+    assert lit(pixels, VOCABULARY["liver_tumor"].color)
+    assert not lit(pixels, VOCABULARY["liver"].color)
+    assert list(scene.slice_masks("axial", 7)) == ["liver", "hepatic_vessel", "liver_tumor"]

@@ -49,18 +49,23 @@ def test_right_is_left_from_the_front_and_front_is_left_from_the_left() -> None:
     assert liver[:, 1].mean() < spleen[:, 1].mean(), "and more to the front"
 
 
-def test_what_is_nearer_covers_what_is_behind() -> None:
+# From the front what lies at high y is near, from the left what lies at low x.
+@pytest.mark.parametrize(("axis", "near_end", "share"), [(1, True, 0.25), (0, False, 0.75)])
+@pytest.mark.parametrize("pair", [("liver", "spleen"), ("liver_tumor", "soft_tissue_sarcoma"), ("spleen", "liver")])
+def test_what_is_nearer_covers_what_is_behind(axis: int, near_end: bool, share: float, pair: tuple[str, str]) -> None:
     grid = Geometry((40, 40, 40), np.diag([2.0, 2.0, 2.0, 1.0]))
-    near, far = np.zeros((2, 40, 40, 40), dtype=bool)
-    # Lesions are opaque. From the front the cyst hides the tumor; from the left both are seen.
-    near[10:30, 28:36, 10:30], far[10:30, 4:12, 10:30] = True, True
-    image = picture(MaskSet.from_masks({"liver": near, "spleen": far}, grid))
-    middle = image[300, image.shape[1] // 4]
-    unit = middle / np.linalg.norm(middle)
-    liver, spleen = (np.array(VOCABULARY[n].color) / np.linalg.norm(VOCABULARY[n].color) for n in ("liver", "spleen"))
-    turned = picture(MaskSet.from_masks({"liver": far, "spleen": near}, grid))[300, image.shape[1] // 4]
-    assert unit @ liver > turned / np.linalg.norm(turned) @ liver
-    assert unit @ spleen < turned / np.linalg.norm(turned) @ spleen
+    low, high = np.zeros((2, 40, 40, 40), dtype=bool)
+    low[4:36, 4:36, 4:36], high[4:36, 4:36, 4:36] = True, True
+    keep = np.arange(40).reshape([-1 if a == axis else 1 for a in range(3)])
+    low, high = low & (keep < 14), high & (keep > 25)
+    near, far = (high, low) if near_end else (low, high)
+    first, second = (np.array(VOCABULARY[name].color) / np.linalg.norm(VOCABULARY[name].color) for name in pair)
+    image = picture(MaskSet.from_masks({pair[0]: near, pair[1]: far}, grid))
+    turned = picture(MaskSet.from_masks({pair[0]: far, pair[1]: near}, grid))
+    spot = 300, round(image.shape[1] * share)
+    there, other = (one[spot] / np.linalg.norm(one[spot]) for one in (image, turned))
+    assert there @ first > other @ first
+    assert there @ second < other @ second
 
 
 @pytest.mark.parametrize("colors", ["liver_tumor", "kidney_cyst"])
