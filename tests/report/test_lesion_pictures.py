@@ -160,3 +160,16 @@ def test_the_axial_slice_of_a_mosaic_is_that_of_the_longest_diameter(monkeypatch
     mosaic(volume, masks)
     assert [at for plane, at in drawn if plane == "axial"] == [46, 46]
     assert {at for plane, at in drawn if plane == "sagittal"} <= {62, 63}
+
+
+@pytest.mark.parametrize(("around_hu", "gray"), [(-850, round(255 * 500 / 1500)), (40, round(255 * 200 / 400))])
+def test_a_lesion_in_air_gets_a_lung_window(around_hu: float, gray: int) -> None:
+    hu = np.full((60, 60, 20), around_hu, dtype=np.float32)
+    tumor = np.zeros(hu.shape, dtype=bool)
+    tumor[25:35, 25:35, 5:15] = True
+    hu[tumor] = around_hu if around_hu > 0 else 20
+    masks = MaskSet.from_masks({"lung_tumor": tumor}, Geometry(hu.shape, np.eye(4)))
+    volume = Volume(hu, masks.geometry)
+    finding = measure_lesions("lung_tumor", masks, hu)[0]
+    _, below = panels(read(lesion_mosaic(volume, masks, VOCABULARY, finding)))
+    assert below[0][60, 60].tolist() == [gray] * 3

@@ -147,8 +147,11 @@ def test_a_lesion_is_shown_in_every_plane() -> None:
     tumor = np.zeros(volume.hu.shape, dtype=bool)
     # High up in the liver, where none of the usual slices cut.
     tumor[34, 22, 24] = True
-    masks = MaskSet.from_masks({"liver": volume.hu == 150, "liver_tumor": tumor}, volume.geometry)
-    image = picture(volume, masks)
+    # Most classes lie elsewhere.
+    other = np.zeros(volume.hu.shape, dtype=bool)
+    other[10:12, 10:12, 10:12] = True
+    masks = dict.fromkeys(("spleen", "stomach", "pancreas", "colon"), other) | {"liver_tumor": tumor}
+    image = picture(volume, MaskSet.from_masks({"liver": volume.hu == 150, **masks}, volume.geometry))
     shown = np.abs(image - np.array(VOCABULARY["liver_tumor"].color) / 255).max(axis=-1) < 0.02
     upper, lower = shown[:440, :872], shown[440:, :872]
     assert upper.any()
