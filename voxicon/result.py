@@ -21,6 +21,7 @@ from voxicon.errors import OutputError
 from voxicon.io.atomic import file_sha256, write_bytes, write_text
 from voxicon.io.masks import write_combined, write_masks
 from voxicon.io.probabilities import write_probabilities
+from voxicon.report.palette import Colors
 from voxicon.version import __version__
 
 CASE_FILE = "case.json"
@@ -60,7 +61,12 @@ class Result:
     memory: Mapping[str, float] = field(default_factory=dict)
 
     def save(
-        self, folder: str | Path, *, preview: bool = True, also: Callable[[Path], list[Path]] | None = None
+        self,
+        folder: str | Path,
+        *,
+        preview: bool = True,
+        colors: Colors = "vocabulary",
+        also: Callable[[Path], list[Path]] | None = None,
     ) -> list[Path]:
         """Write ``segmentations/<class>.nii.gz``, ``combined_labels.nii.gz``, ``preview.png`` and ``case.json``.
 
@@ -73,7 +79,8 @@ class Result:
 
         Args:
             folder: Made if missing.
-            preview: Whether to write ``preview.png``.
+            preview: Whether to draw ``preview.png``.
+            colors: Of the preview: the ``vocabulary``'s own, or ``safe`` for color-blind readers.
             also: Writes more files into the folder and returns them; ``case.json`` lists them too.
 
         Returns:
@@ -89,7 +96,7 @@ class Result:
         remove_file(out / CASE_FILE)
         # Drawing is Python, packing is not: side by side they take about as long as the longer of the two.
         with ThreadPoolExecutor(max_workers=1) as aside:
-            drawing = aside.submit(self._draw, out / "preview.png") if preview else None
+            drawing = aside.submit(self._draw, out / "preview.png", colors) if preview else None
             written = write_masks(self.masks, out, vocabulary)
             written += write_combined(self.masks, out / "combined_labels.nii.gz", vocabulary)
             written += write_probabilities(self.probabilities, out, self.volume.geometry, self.volume.source.header)
@@ -101,11 +108,11 @@ class Result:
         write_text(out / CASE_FILE, json.dumps(self.describe(out, written), indent=2) + "\n")
         return [*written, out / CASE_FILE]
 
-    def _draw(self, path: Path) -> list[Path]:
+    def _draw(self, path: Path, colors: Colors) -> list[Path]:
         from voxicon.report.preview import render_preview
 
         footer = f"{DISCLAIMER}  Weights: {self.weights['name']}"
-        write_bytes(path, render_preview(self.volume, self.masks, self.vocabulary, footer))
+        write_bytes(path, render_preview(self.volume, self.masks, self.vocabulary, footer, colors))
         return [path]
 
     def describe(self, folder: Path, files: list[Path]) -> dict[str, Any]:

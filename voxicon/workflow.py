@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from voxicon.core.volume import Volume
     from voxicon.infer.memory import MemoryPlan
     from voxicon.io.nifti import ReadOptions
+    from voxicon.report.palette import Colors
     from voxicon.segmenter import Segmenter
 
 _SUFFIXES = (".nii.gz", ".nii")
@@ -116,7 +117,7 @@ def run_jobs(
     classes: Iterable[str] | None = None,
     *,
     if_exists: IfExists = "refuse",
-    preview: bool = True,
+    preview: Colors | Literal[False] = "vocabulary",
     progress: Progress = lambda _job, _done, _total: None,
     planned: Callable[[Job, MemoryPlan], None] = lambda _job, _plan: None,
     ahead: bool = True,
@@ -137,7 +138,7 @@ def run_jobs(
         jobs: What to do. The next one is asked for before the one before it is computed.
         classes: As of `Segmenter.segment`.
         if_exists: What to do about a folder that is not empty.
-        preview: Whether to write ``preview.png``.
+        preview: Colors of ``preview.png``; False writes none.
         progress: Called with the job, windows done and windows in all, on the caller's thread.
         planned: Called with the job and what it will take of memory, before it is computed, on the caller's thread.
         ahead: False does one thing after the other, with the same outcomes and one scan in memory; so does a
@@ -179,7 +180,7 @@ class _Segmenting(Stages[Job, _Scan, Result, float]):
     wanted: list[str] | None
     wishes: Wishes
     if_exists: IfExists
-    preview: bool
+    preview: Colors | Literal[False]
     progress: Progress
     planned: Callable[[Job, MemoryPlan], None]
 
@@ -219,7 +220,7 @@ class _Segmenting(Stages[Job, _Scan, Result, float]):
 
     def write(self, item: Job, computed: Result) -> float:
         """Save the result; returns the seconds of all of its stages."""
-        computed.save(item.folder, preview=self.preview)
+        computed.save(item.folder, preview=bool(self.preview), colors=self.preview or "vocabulary")
         return round(sum(computed.seconds.values()), 1)
 
     def clash(self, item: Job, earlier: Job) -> bool:

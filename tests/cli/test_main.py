@@ -26,8 +26,8 @@ OPTIONS = {
     "segment": {
         "-i", "--input", "-o", "--output", "-c", "--classes", "--probabilities", "--weights", "--device", "--engine",
         "--precision", "--overlap", "--fast", "--locate", "--max-memory", "--cleanup", "--overwrite", "--continue",
-        "--preview", "--no-preview", "--json", "-q", "--quiet", "--debug", "--volume", "--use", "--assume-orientation",
-        "--spacing", "--hu-offset",
+        "--preview", "--no-preview", "--colors", "--json", "-q", "--quiet", "--debug", "--volume", "--use",
+        "--assume-orientation", "--spacing", "--hu-offset",
     },
     "ask": {
         "--request-file", "-o", "--output", "--masks", "--weights", "--report-language", "--report", "--no-report",

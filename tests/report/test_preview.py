@@ -12,8 +12,10 @@ from matplotlib.image import imread
 
 from tests.phantoms import ORIENTATIONS, body, oriented, rotation
 from voxicon.core.concepts import Vocabulary
+from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
+from voxicon.report.palette import Palette
 from voxicon.report.preview import render_preview
 
 VOCABULARY = Vocabulary.default()
@@ -53,8 +55,9 @@ def test_the_patients_right_is_on_the_left() -> None:
 
 @pytest.mark.parametrize(("order", "signs"), ORIENTATIONS[::7])
 def test_the_picture_does_not_depend_on_how_the_scan_is_stored(
-    order: tuple[int, int, int], signs: tuple[int, int, int]
+    order: tuple[int, int, int], signs: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("voxicon.report.slices.caption_of", lambda plane, at: "")
     volume = body((4.0, 4.0, 5.0))
     expected = picture(volume, masks_of(volume))
     turned = oriented(volume, order, signs)
@@ -66,7 +69,8 @@ def test_the_picture_does_not_depend_on_how_the_scan_is_stored(
 @pytest.mark.parametrize("names", [(), ("liver",), VOCABULARY.names])
 def test_empty_masks_and_all_classes_are_drawn(names: tuple[str, ...]) -> None:
     volume = body((8.0, 8.0, 8.0))
-    assert picture(volume, MaskSet.empty(names, volume.geometry)).shape == (840, 1320, 3)
+    # 200 × 160 × 184 mm, the body framed: a panel of 424 pixels shows 176 mm.
+    assert picture(volume, MaskSet.empty(names, volume.geometry)).shape == (859, 1320, 3)
 
 
 @pytest.mark.parametrize(("number", "points"), [(48, 6), (len(VOCABULARY), 4), (300, 2)])
@@ -99,10 +103,57 @@ def test_names_and_volumes_of_a_legend_do_not_overlap(
     assert [(legend.texts[i].get_text(), legend.texts[j].get_text()) for i, j in np.argwhere(overlaps)] == []
 
 
-def test_oblique_thin_and_airy_scans_are_drawn() -> None:
+def test_oblique_thin_tall_and_airy_scans_are_drawn() -> None:
     oblique = body((6.0, 6.0, 6.0), rotation(25, 2))
-    assert picture(oblique, masks_of(oblique)).shape == (840, 1320, 3)
+    assert picture(oblique, masks_of(oblique)).shape[1:] == (1320, 3)
     thin = body((4.0, 4.0, 90.0))
-    assert picture(thin, masks_of(thin)).shape == (840, 1320, 3)
+    assert picture(thin, masks_of(thin)).shape[1:] == (1320, 3)
     air = Volume(np.full(thin.hu.shape, -1000, dtype=np.float32), thin.geometry)
-    assert picture(air, masks_of(air)).shape == (840, 1320, 3)
+    assert picture(air, masks_of(air)).shape[1:] == (1320, 3)
+    tall = Volume(np.zeros((20, 20, 200), dtype=np.float32), Geometry((20, 20, 200), np.diag([9.0, 9.0, 9.0, 1.0])))
+    assert picture(tall, masks_of(tall)).shape == (48 + 424 + 12 + 900 + 32, 1320, 3)
+
+
+def test_planes_are_aligned_and_in_one_scale() -> None:
+    volume = body((2.0, 2.0, 5.0))
+    image = picture(volume, MaskSet.from_masks({"liver": volume.hu == 150}, volume.geometry))
+    color = np.array(VOCABULARY["liver"].color) / 255
+    drawn = np.abs(image - color).max(axis=-1) < 0.02
+    upper = np.flatnonzero(drawn[:, :1000].any(axis=1))
+    first_gap = int(upper[np.flatnonzero(np.diff(upper) > 20)[0]]) + 1
+    middle_axial, coronal, sagittal = drawn[:first_gap, 448:872], drawn[first_gap:, 12:436], drawn[first_gap:, 448:872]
+    ends = [np.flatnonzero(part.any(axis=axis))[[0, -1]] for part in (coronal, sagittal) for axis in (1, 0)]
+    assert ends[0].tolist() == ends[2].tolist(), "coronal and sagittal show the same heights side by side"
+    assert np.flatnonzero(middle_axial.any(axis=0))[[0, -1]] == pytest.approx(ends[1], abs=2), "and one width"
+    # 50 mm across in every plane; 424 pixels show the body's 160 mm and two margins of 8.
+    for low, high in (*ends, np.flatnonzero(middle_axial.any(axis=1))[[0, -1]]):
+        assert high - low == pytest.approx(50 * 424 / 176, rel=0.06)
+
+
+def test_safe_colors_are_used_everywhere() -> None:
+    volume = body((4.0, 4.0, 5.0))
+    png = render_preview(volume, masks_of(volume), VOCABULARY, colors="safe")
+    image = np.round(255 * imread(io.BytesIO(png), format="png")[..., :3]).astype(int)
+    for name in ("liver", "spleen"):
+        safe, own = Palette(VOCABULARY, "safe")[name].color, VOCABULARY[name].color
+        places = np.argwhere((image == safe).all(axis=-1))
+        assert (places[:, 1] > 884).any(), "in the legend"
+        assert (places[:, 1] < 884).any(), "and in slices"
+        assert not (image == own).all(axis=-1).any()
+
+
+def test_a_lesion_is_shown_in_every_plane() -> None:
+    volume = body((4.0, 4.0, 5.0))
+    tumor = np.zeros(volume.hu.shape, dtype=bool)
+    # High up in the liver, where none of the usual slices cut.
+    tumor[34, 22, 24] = True
+    # Most classes lie elsewhere.
+    other = np.zeros(volume.hu.shape, dtype=bool)
+    other[10:12, 10:12, 10:12] = True
+    masks = dict.fromkeys(("spleen", "stomach", "pancreas", "colon"), other) | {"liver_tumor": tumor}
+    image = picture(volume, MaskSet.from_masks({"liver": volume.hu == 150, **masks}, volume.geometry))
+    shown = np.abs(image - np.array(VOCABULARY["liver_tumor"].color) / 255).max(axis=-1) < 0.02
+    upper, lower = shown[:440, :872], shown[440:, :872]
+    assert upper.any()
+    assert lower[:, :436].any()
+    assert lower[:, 448:].any()

@@ -29,6 +29,7 @@ from voxicon.errors import UnknownClass, UsageError
 
 if TYPE_CHECKING:
     from voxicon.io.read_options import ReadOptions
+    from voxicon.report.palette import Colors
     from voxicon.workflow import Outcome
 
 _EVERY = "all"
@@ -59,6 +60,9 @@ def segment(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
     keep: Annotated[bool, typer.Option("--continue", help="Skip scans whose result is complete.")] = False,
     preview: Annotated[bool, typer.Option(help="Write preview.png.")] = True,
+    colors: Annotated[
+        Literal["vocabulary", "safe"], typer.Option(help="Of preview.png; safe: for color-blind readers too.")
+    ] = "vocabulary",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per scan on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -86,7 +90,7 @@ def segment(
         inputs, out, _words(classes) if classes else None, _words(probabilities),
         weights=weights, device=device, engine=engine, precision=precision,
         overlap=FAST_OVERLAP if fast else overlap, max_memory_gb=max_memory, locate=locate, cleanup=cleanup,
-        options=options, preview=preview,
+        options=options, preview=colors if preview else False,
         if_exists="overwrite" if overwrite else "continue" if keep else "refuse", quiet=quiet, as_json=as_json,
     )  # fmt: skip
     if failed:
@@ -108,7 +112,7 @@ def _run(
     locate: bool,
     cleanup: Literal["default", "original", "none"],
     options: ReadOptions,
-    preview: bool,
+    preview: Colors | Literal[False],
     if_exists: Literal["refuse", "overwrite", "continue"],
     quiet: bool,
     as_json: bool,

@@ -18,6 +18,7 @@ Spot = tuple[float, float]
 
 INK: Color = (232, 232, 232)
 DIM: Color = (154, 160, 166)
+GUIDE: Color = (120, 200, 255)
 SHADE: Color = (12, 13, 15)
 
 _DASH_PX = 4.0

@@ -16,6 +16,9 @@ from voxicon.report.palette import Palette
 from voxicon.report.scene import Scene
 from voxicon.report.slices import Boxed, Crop, Shown, draw_slice
 
+_NEAR_MM = 6.0
+"""Lesions whose largest slices are that near share one. Own choice: two slices of 3 mm."""
+
 
 @dataclass(frozen=True)
 class KeySlice:
@@ -44,8 +47,8 @@ def key_slices(
 ) -> list[tuple[bytes, KeySlice]]:
     """PNGs of axial slices and what they show: one per lesion, largest first, then ones through most classes.
 
-    Lesions whose longest diameters lie in one slice share it; every lesion that a slice cuts has a box. The others
-    are spread over the height and come from the head down. Without any voxel there are none.
+    Lesions whose longest diameters lie in one slice, or nearly, share it; every lesion that a slice cuts has a box.
+    The others are spread over the height and come from the head down. Without any voxel there are none.
 
     Args:
         volume: The scan.
@@ -58,7 +61,7 @@ def key_slices(
     scene = Scene.of(volume, masks, palette or Palette(vocabulary))
     largest = sorted(findings, key=lambda finding: -finding.axial.longest_mm)
     bits, voxels = scene.classes_by_slice("axial")
-    chosen = list(dict.fromkeys(scene.stored_index("axial", f.axial.slice_index) for f in largest))[:most]
+    chosen = _of_lesions(scene, largest)[:most]
     chosen += _spread(np.bitwise_count(bits).sum(axis=0), voxels, chosen, most - len(chosen))
     (x0, x1), (y0, y1), _ = scene.body()
     sx, sy, _ = scene.geometry.spacing_mm
@@ -67,7 +70,7 @@ def key_slices(
         middle = scene.geometry.to_world([(x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2, at])
         crop = Crop((float(middle[0]), float(middle[1]), float(middle[2])), (x1 - x0) * sx, (y1 - y0) * sy)
         cut = [f for f in largest if scene.box(f.box_voxels)[2][0] <= at < scene.box(f.box_voxels)[2][1]]
-        shown = Shown(boxes=tuple(Boxed(f.box_voxels, f.name, str(f.number)) for f in cut))
+        shown = Shown(boxes=tuple(Boxed(f.box_voxels, f.name, _label(f, largest, vocabulary)) for f in cut))
         stored = scene.stored_index("axial", at)
         picture = draw_slice(scene, "axial", stored, shown, crop=crop)
         classes = tuple(
@@ -76,6 +79,18 @@ def key_slices(
         data = KeySlice(stored + 1, round(float(middle[2]), 1), classes, tuple((f.name, f.number) for f in cut))
         found.append((to_png(picture.pixels), data))
     return found
+
+
+def _of_lesions(scene: Scene, largest: Sequence[LesionFinding]) -> list[int]:
+    """The slice of every longest diameter, but where one before it cuts the lesion nearly there."""
+    chosen: list[int] = []
+    for finding in largest:
+        at = scene.stored_index("axial", finding.axial.slice_index)
+        low, high = scene.box(finding.box_voxels)[2]
+        near = _NEAR_MM / scene.geometry.spacing_mm[2]
+        if not any(low <= other < high and abs(other - at) <= near for other in chosen):
+            chosen.append(at)
+    return chosen
 
 
 def _spread(classes: np.ndarray, voxels: np.ndarray, taken: Sequence[int], most: int) -> list[int]:
@@ -95,3 +110,10 @@ def _spread(classes: np.ndarray, voxels: np.ndarray, taken: Sequence[int], most:
         found.append(at)
         free &= np.abs(places - at) >= gap
     return sorted(found, reverse=True)
+
+
+def _label(finding: LesionFinding, others: Sequence[LesionFinding], vocabulary: Vocabulary) -> str:
+    """Its number, and its class where there are several."""
+    if all(other.name == finding.name for other in others):
+        return str(finding.number)
+    return f"{vocabulary[finding.name].display_name} {finding.number}"

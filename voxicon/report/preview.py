@@ -1,36 +1,36 @@
 """One picture of a result: the masks over the CT in three planes, with a legend.
 
-Shown as radiologists look at it: the patient's right is on the left of the picture, the front is up in
-axial slices and on the left in sagittal ones, the head is up elsewhere. Pixels are square in millimetres.
+The planes are aligned: below the first axial slice the coronal one is as wide, and beside it the sagittal one as high.
+Thin lines show where the others cut.
 """
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from voxicon.core.concepts import Concept, Vocabulary
 from voxicon.core.masks import MaskSet
-from voxicon.core.orientation import to_ras_order
-from voxicon.core.storage import pieces, plane, release
 from voxicon.core.volume import Volume
+from voxicon.report.palette import Colors, Palette, Style
+from voxicon.report.scene import Plane, Scene
+from voxicon.report.slices import Crop, Point, Shown, draw_slice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-SHOWN_HU = (-160.0, 240.0)
-"""Soft tissue window, level 40 width 400. Source: the usual abdominal preset of viewers."""
+_INK, _DIM, _PAPER = "#e8e8e8", "#9aa0a6", "#101214"
+_WIDTH_PX, _DPI = 1320, 100
+_EDGE_PX, _GAP_PX, _HEAD_PX, _FOOT_PX = 12, 12, 48, 32
+_PANEL_PX = (_WIDTH_PX - 2 * _EDGE_PX - 2 * _GAP_PX) // 3
+_TALLEST_PX = 900
+"""Scans that would be taller get a scale of their own in the planes that show their height."""
 
-_SKIN_HU = -300.0
-_FRAME_MM = 8.0
-_PIXEL_MM = 0.8
-_FILL, _INK, _PAPER = 0.38, "#e8e8e8", "#101214"
-_RIGHT, _FRONT, _HEAD = 0, 1, 2
+_LEGEND_PX = 360
+_FILL = 0.33
 _TWO_COLUMNS = 48
 """Most classes that a legend of two columns shows in readable print."""
 
@@ -38,18 +38,9 @@ _AXIAL_LEVELS = (0.78, 0.5, 0.22)
 """Shares of the masks' height at which axial slices are shown, from the head down."""
 
 
-@dataclass(frozen=True)
-class _View:
-    """A scan and its masks in RAS order, as views of the arrays."""
-
-    hu: NDArray[Any]
-    words: tuple[NDArray[np.uint32], ...]
-    spacing_mm: tuple[float, float, float]
-    first: tuple[int, int, int] = (0, 0, 0)
-    """Index in the whole scan of the first voxel shown."""
-
-
-def render_preview(volume: Volume, masks: MaskSet, vocabulary: Vocabulary, footer: str = "") -> bytes:
+def render_preview(
+    volume: Volume, masks: MaskSet, vocabulary: Vocabulary, footer: str = "", colors: Colors = "vocabulary"
+) -> bytes:
     """A PNG of three axial slices, one coronal, one sagittal, and a legend with volumes.
 
     Slices are placed by the masks; without any mask they are placed by the scan.
@@ -57,129 +48,117 @@ def render_preview(volume: Volume, masks: MaskSet, vocabulary: Vocabulary, foote
     Args:
         volume: The scan.
         masks: On the scan's grid.
-        vocabulary: Gives colors and names.
+        vocabulary: Gives names, and colors where `colors` says so.
         footer: A line at the bottom.
+        colors: ``vocabulary``, or ``safe`` for color-blind readers.
     """
     from matplotlib.figure import Figure
 
-    view = _framed(_ras_view(volume, masks))
-    bounds = _occupied(view)
-    figure = Figure(figsize=(13.2, 8.4), dpi=100, facecolor=_PAPER)
-    grid = figure.add_gridspec(2, 3, left=0.01, right=0.99, top=0.94, bottom=0.045, wspace=0.02, hspace=0.06)
-    low, high = bounds[_HEAD]
-    for column, share in enumerate(_AXIAL_LEVELS):
-        at = round(low + share * (high - 1 - low))
-        _draw(figure.add_subplot(grid[0, column]), view, masks, vocabulary, _HEAD, at, "axial")
-    for column, (axis, name) in enumerate([(_FRONT, "coronal"), (_RIGHT, "sagittal")]):
-        at = _busiest(view, axis)
-        _draw(figure.add_subplot(grid[1, column]), view, masks, vocabulary, axis, at, name)
-    _legend(figure.add_subplot(grid[1, 2]), masks, vocabulary)
-    x, y, z = volume.geometry.shape
-    spacing = " × ".join(f"{s:.2f}" for s in volume.geometry.spacing_mm)
-    figure.text(0.012, 0.962, volume.source.name, color=_INK, fontsize=14, weight="bold")
-    figure.text(0.988, 0.964, f"{x} × {y} × {z} voxels · {spacing} mm", color="#9aa0a6", fontsize=10, ha="right")
-    figure.text(0.012, 0.014, footer, color="#9aa0a6", fontsize=9)
+    scene = Scene.of(volume, masks, Palette(vocabulary, colors))
+    center, size_mm = _framed(scene)
+    axial_mm = max(size_mm[0], size_mm[1]) / _PANEL_PX
+    upright_mm = max(axial_mm, size_mm[2] / _TALLEST_PX)
+    upper, lower = round(size_mm[1] / axial_mm), max(_LEGEND_PX, round(size_mm[2] / upright_mm))
+    height = _HEAD_PX + upper + _GAP_PX + lower + _FOOT_PX
+    figure = Figure(figsize=(_WIDTH_PX / _DPI, height / _DPI), dpi=_DPI, facecolor=_PAPER)
+    slices = [*_levels(scene), _busiest(scene, "coronal"), _busiest(scene, "sagittal")]
+    guides = tuple((plane, scene.stored_index(plane, at)) for plane, at in slices)
+    shown = Shown(fill=_FILL, guides=guides)
+    for column, (plane, at) in enumerate(slices):
+        row, mm = (0, axial_mm) if plane == "axial" else (1, upright_mm)
+        crop = _crop(plane, center, size_mm)
+        picture = draw_slice(scene, plane, scene.stored_index(plane, at), shown, crop=crop, pixel_mm=mm).pixels
+        free = (lower if row else upper) - picture.shape[0], _PANEL_PX - picture.shape[1]
+        top = _HEAD_PX + row * (upper + _GAP_PX) + free[0] // 2
+        left = _EDGE_PX + column % 3 * (_PANEL_PX + _GAP_PX) + free[1] // 2
+        # From the lower edge up: pixels of the picture stay pixels.
+        figure.figimage(picture, left, height - top - picture.shape[0])
+    width = _PANEL_PX / _WIDTH_PX
+    axes = figure.add_axes((1 - _EDGE_PX / _WIDTH_PX - width, _FOOT_PX / height, width, lower / height))
+    _legend(axes, masks, scene.palette, lower * 72 / _DPI)
+    _lines(figure, volume, footer)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=_PAPER, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _ras_view(volume: Volume, masks: MaskSet) -> _View:
-    hu, geometry = to_ras_order(volume.hu, volume.geometry)
-    words = tuple(to_ras_order(word, volume.geometry)[0] for word in masks.words)
-    return _View(hu, words, geometry.spacing_mm)
+def _lines(figure: Figure, volume: Volume, footer: str) -> None:
+    """The name of the scan, its grid, and the line at the bottom."""
+    x, y, z = volume.geometry.shape
+    spacing = " × ".join(f"{s:.2f}" for s in volume.geometry.spacing_mm)
+    height = figure.get_figheight() * _DPI
+    left, right = _EDGE_PX / _WIDTH_PX, 1 - _EDGE_PX / _WIDTH_PX
+    top, bottom = 1 - _HEAD_PX / 2 / height, _FOOT_PX / 2 / height
+    figure.text(left, top, volume.source.name, color=_INK, fontsize=14, weight="bold", va="center")
+    grid = f"{x} × {y} × {z} voxels · {spacing} mm"
+    figure.text(right, top, grid, color=_DIM, fontsize=10, ha="right", va="center")
+    figure.text(left, bottom, footer, color=_DIM, fontsize=9, va="center")
 
 
-def _framed(view: _View) -> _View:
-    """Cut left-right and front-back to the patient, so that no picture is mostly air; all slices stay."""
-    shadow = (view.hu[..., :: max(1, view.hu.shape[2] // 32)] > _SKIN_HU).sum(axis=2)
-    release(view.hu)
-    box = []
-    for axis in range(2):
-        # A line of couch or a wire crosses few voxels; the body crosses many.
-        across = (shadow > 0).sum(axis=1 - axis)
-        hits = np.flatnonzero(across > 0.15 * across.max())
-        margin = round(_FRAME_MM / view.spacing_mm[axis])
-        low, high = (hits[0], hits[-1] + 1) if len(hits) else (0, view.hu.shape[axis])
-        box.append(slice(max(0, int(low) - margin), int(high) + margin))
-    first = (box[0].start, box[1].start, 0)
-    words = tuple(word[box[0], box[1]] for word in view.words)
-    return _View(view.hu[box[0], box[1]], words, view.spacing_mm, first)
+def _framed(scene: Scene) -> tuple[Point, tuple[float, float, float]]:
+    """Middle of the patient, RAS, and the lengths shown along each axis; no picture is mostly air."""
+    box = scene.body()
+    x, y, z = (float(value) for value in scene.geometry.to_world([(low + high - 1) / 2 for low, high in box]))
+    sx, sy, sz = ((high - low) * s for (low, high), s in zip(box, scene.geometry.spacing_mm, strict=True))
+    return (x, y, z), (sx, sy, sz)
 
 
-def _occupied(view: _View) -> list[tuple[int, int]]:
-    """First and one-past-last index with any mask, per axis; the whole axis where there is none."""
-    seen = [np.zeros(n, dtype=bool) for n in view.hu.shape]
-    for word in view.words:
-        for piece in pieces(word):
-            for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
-                seen[axis][piece[axis]] |= word[piece].any(axis=others)
-    hits = [np.flatnonzero(one) for one in seen]
-    return [(int(h[0]), int(h[-1]) + 1) if len(h) else (0, len(s)) for h, s in zip(hits, seen, strict=True)]
+def _crop(plane: Plane, center: Point, size_mm: tuple[float, float, float]) -> Crop:
+    width, height, depth = size_mm
+    shown = {"axial": (width, height), "coronal": (width, depth), "sagittal": (height, depth)}[plane]
+    return Crop(center, *shown)
 
 
-def _busiest(view: _View, axis: int) -> int:
-    """The slice through the most classes, and among those through the most voxels; the middle one without masks."""
-    others = tuple(a for a in range(3) if a != axis)
-    classes, voxels = np.zeros((2, view.hu.shape[axis]))
-    for word in view.words:
-        folded = np.zeros(view.hu.shape[axis], dtype=np.uint32)
-        for piece in pieces(word):
-            folded[piece[axis]] |= np.bitwise_or.reduce(word[piece], axis=others)
-            voxels[piece[axis]] += np.count_nonzero(word[piece], axis=others)
-        classes += np.bitwise_count(folded)
+def _levels(scene: Scene) -> list[tuple[Plane, int]]:
+    """Axial slices at shares of the height that the masks take, or the scan; the nearest goes to lesions instead."""
+    bits, voxels = scene.classes_by_slice("axial")
+    hits = np.flatnonzero(voxels)
+    low, high = (int(hits[0]), int(hits[-1])) if len(hits) else (0, len(voxels) - 1)
+    levels = [round(low + share * (high - low)) for share in _AXIAL_LEVELS]
+    lesions = np.flatnonzero((bits & scene.lesion_bits()[:, None]).any(axis=0))
+    if len(lesions):
+        middle = int(lesions[len(lesions) // 2])
+        levels[int(np.argmin([abs(at - middle) for at in levels]))] = middle
+    return [("axial", at) for at in levels]
+
+
+def _busiest(scene: Scene, plane: Plane) -> tuple[Plane, int]:
+    """The slice through the most classes, lesions first, then through the most voxels; the middle one without masks."""
+    bits, voxels = scene.classes_by_slice(plane)
     if not voxels.any():
-        return int(view.hu.shape[axis]) // 2
-    return int(np.argmax(classes + voxels / (voxels.max() + 1)))
+        return plane, len(voxels) // 2
+    classes = np.bitwise_count(bits).sum(axis=0)
+    lesions = np.bitwise_count(bits & scene.lesion_bits()[:, None]).sum(axis=0)
+    return plane, int(np.argmax(lesions * len(scene.names) + classes + voxels / (voxels.max() + 1)))
 
 
-def _draw(axes: Axes, view: _View, masks: MaskSet, vocabulary: Vocabulary, axis: int, at: int, title: str) -> None:
-    """One slice with its masks."""
-    a, b = (other for other in range(3) if other != axis)
-    zoom = (view.spacing_mm[a] / _PIXEL_MM, view.spacing_mm[b] / _PIXEL_MM)
-    low, high = SHOWN_HU
-    gray = np.clip((plane(view.hu, axis, at).astype(np.float32) - low) / (high - low), 0, 1)
-    gray = ndimage.zoom(gray, zoom, order=1, grid_mode=True, mode="nearest")
-    picture = np.repeat(gray[..., None], 3, axis=2)
-    words = [plane(word, axis, at) for word in view.words]
-    for index, name in enumerate(masks.names):
-        flat = (words[index // 32] >> np.uint32(index % 32)) & np.uint32(1)
-        if not flat.any():
-            continue
-        mask = ndimage.zoom(flat.astype(np.float32), zoom, order=1, grid_mode=True, mode="nearest") > 0.5
-        color = np.array(vocabulary[name].color) / 255
-        picture[mask] = (1 - _FILL) * picture[mask] + _FILL * color
-        picture[mask & ~ndimage.binary_erosion(mask)] = color
-    # (x, y) → rows from the front down, columns from the patient's right; head up in the other planes.
-    shown = picture.transpose(1, 0, 2)[::-1]
-    axes.imshow(shown[:, ::-1], interpolation="bilinear")
-    axes.set_axis_off()
-    caption = f"{title} {view.first[axis] + at + 1}"
-    axes.text(
-        0.012, 0.985, caption, transform=axes.transAxes, color=_INK, fontsize=9, va="top",
-        bbox={"facecolor": _PAPER, "alpha": 0.6, "edgecolor": "none", "pad": 2},
-    )  # fmt: skip
-    left = {_HEAD: "R", _FRONT: "R", _RIGHT: "A"}[axis]
-    axes.text(0.012, 0.5, left, transform=axes.transAxes, color="#9aa0a6", fontsize=10, va="center")
-
-
-def _legend(axes: Axes, masks: MaskSet, vocabulary: Vocabulary) -> None:
+def _legend(axes: Axes, masks: MaskSet, palette: Palette, height_pt: float) -> None:
     """Colored names with volumes, in columns; classes that were looked for and not found are gray."""
-    rows = [(vocabulary[name], _amount(volume_ml)) for name, volume_ml in masks.volumes_ml().items()]
+    rows = [(palette.vocabulary[name], _amount(volume_ml)) for name, volume_ml in masks.volumes_ml().items()]
     columns = 2 if len(rows) <= _TWO_COLUMNS else 3
     height = -(-max(1, len(rows)) // columns)
-    step, width = min(0.075, 0.96 / height), 2 / columns
+    step, width = min(20 / height_pt, 0.98 / height), 2 / columns
     longest = max((len(_label(concept)) + len(amount) for concept, amount in rows), default=1)
     # In points: as small as the rows are low and as the longest of them is long.
-    size = min(9.0, 225 * step, 225 * width / longest)
+    size = min(9.0, 0.85 * step * height_pt, 225 * width / longest)
     axes.set_axis_off()
     axes.set(xlim=(0, 2), ylim=(0, 1))
     for i, (concept, amount) in enumerate(rows):
-        x, y = 0.06 + width * (i // height), 0.97 - (i % height) * step
-        color, ink = (np.array(concept.color) / 255, _INK) if amount else ("#33373b", "#6b7075")
+        x, y = 0.06 + width * (i // height), 1 - (i % height + 0.5) * step
+        _swatch(axes, (x, y), palette[concept.name] if amount else Style((51, 55, 59)), size)
+        axes.text(x + 0.055, y, _label(concept), color=_INK if amount else "#6b7075", fontsize=size, va="center")
+        axes.text(x + 0.9 * width, y, amount or "–", color=_DIM, fontsize=size, va="center", ha="right")
+
+
+def _swatch(axes: Axes, spot: tuple[float, float], style: Style, size: float) -> None:
+    """A square of a class's color; of two bars where its outline is dashed."""
+    color, (x, y) = np.array(style.color) / 255, spot
+    if not style.dashed:
         axes.plot([x], [y], marker="s", markersize=size, color=color)
-        axes.text(x + 0.055, y, _label(concept), color=ink, fontsize=size, va="center")
-        axes.text(x + 0.9 * width, y, amount or "–", color="#9aa0a6", fontsize=size, va="center", ha="right")
+        return
+    bar = [(-0.38, -1.0), (0.38, -1.0), (0.38, 1.0), (-0.38, 1.0)]
+    for shift in (-0.002 * size, 0.002 * size):
+        axes.plot([x + shift], [y], marker=bar, markersize=size, markeredgewidth=0, color=color)
 
 
 def _amount(volume_ml: float) -> str:

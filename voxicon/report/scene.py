@@ -96,6 +96,14 @@ class Scene:
         concept = self.palette.vocabulary[name]
         return _KINDS.index(concept.kind), bool(concept.parents)
 
+    def lesion_bits(self) -> NDArray[np.uint32]:
+        """Bits (words,) of the classes that are lesions."""
+        bits = np.zeros(len(self.words), dtype=np.uint32)
+        for index, name in enumerate(self.names):
+            if self.palette.vocabulary[name].kind == "lesion":
+                bits[index // BITS_PER_WORD] |= np.uint32(1 << index % BITS_PER_WORD)
+        return bits
+
     def body(self) -> tuple[Range, Range, Range]:
         """First voxel and the one after the last of the patient and a margin, left-right and front-back; all slices."""
         shadow = (self.hu[..., :: max(1, self.hu.shape[2] // 32)] > _SKIN_HU).sum(axis=2)

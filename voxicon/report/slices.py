@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxicon.report.canvas import DIM, INK, Canvas, Pixels, Spot, text_width
+from voxicon.report.canvas import GUIDE, INK, Canvas, Pixels, Spot, text_width
 from voxicon.report.palette import Color, Style
 from voxicon.report.scene import AXIS, Plane, Range, Scene
 
 SHOWN_HU = (-160.0, 240.0)
 """Soft tissue window, level 40 width 400. Source: the usual abdominal preset of viewers."""
 
+PIXEL_MM = 0.7
+"""About the size of a voxel of the usual scan."""
+
 LUNG_HU = (-1350.0, 150.0)
 """Lung window, level -600 width 1500. Source: the usual preset of viewers."""
-
-PIXEL_MM = 0.8
 
 _SIDES: dict[Plane, tuple[str, str, str, str]] = {
     "axial": ("R", "L", "A", "P"),
@@ -38,6 +39,7 @@ _BOX_GAP_PX = 3
 _TICK_PX = 4.0
 _DASH_PX = 5
 _MARGIN_PX = 5
+_FAINT = 0.35
 
 Point = tuple[float, float, float]
 """RAS mm."""
@@ -88,7 +90,7 @@ class Shown:
         fill: Share of a class's color inside of it.
         boxes: Dashed boxes.
         lines: Measurements, two RAS ends each.
-        cross_mm: RAS point where thin lines cross, such as where other planes cut.
+        guides: Other slices, by plane and index in the scan as stored; thin lines show where they cut this one.
         marks: Whether sides, scale and caption are written.
         letters_px: Height of letters.
     """
@@ -100,7 +102,7 @@ class Shown:
     fill: float = 0.25
     boxes: tuple[Boxed, ...] = ()
     lines: tuple[tuple[Point, Point], ...] = ()
-    cross_mm: tuple[Point, ...] = ()
+    guides: tuple[tuple[Plane, int], ...] = ()
     marks: bool = True
     letters_px: int = 12
 
@@ -119,7 +121,13 @@ class Picture:
 
 
 def draw_slice(
-    scene: Scene, plane: Plane, at: int, shown: Shown | None = None, *, crop: Crop | None = None, pixel_mm: float = 0.8
+    scene: Scene,
+    plane: Plane,
+    at: int,
+    shown: Shown | None = None,
+    *,
+    crop: Crop | None = None,
+    pixel_mm: float = PIXEL_MM,
 ) -> Picture:
     """Draw one slice.
 
@@ -139,8 +147,8 @@ def draw_slice(
         if shown.outlines is None or name in shown.outlines or name in shown.thin:
             thin = name in shown.thin
             _mask(canvas, frame, flat, scene.palette[name], 1 if thin else shown.outline_px, 0 if thin else shown.fill)
-    for point in shown.cross_mm:
-        _cross(canvas, frame.spot(scene.index(point)))
+    for other, number in shown.guides:
+        _guide(canvas, frame, AXIS[other], scene.stored_index(other, number))
     for ends in shown.lines:
         _measure(canvas, *(frame.spot(one) for one in scene.index(ends)))
     for box in shown.boxes:
@@ -234,8 +242,7 @@ def _mask(canvas: Canvas, frame: Frame, flat: NDArray[np.bool_], style: Style, w
     """Outline and fill one class, within the box of pixels it takes."""
     down, along = frame.indices()
     hits = [np.flatnonzero(flat.any(axis=axis)) for axis in (1, 0)]
-    columns = np.flatnonzero((along > hits[0][0] - 1) & (along < hits[0][-1] + 1))
-    rows = np.flatnonzero((down > hits[1][0] - 1) & (down < hits[1][-1] + 1))
+    columns, rows = (_reached(*one) for one in zip((along, down), hits, frame.step, strict=True))
     if not len(rows) or not len(columns):
         return
     # One row of nothing around: an outline closes where the mask ends, and stays open where the picture does.
@@ -252,6 +259,13 @@ def _mask(canvas: Canvas, frame: Frame, flat: NDArray[np.bool_], style: Style, w
     canvas.cover(share, style.color, int(rows[0]), int(columns[0]))
 
 
+def _reached(places: Places, hits: NDArray[np.intp], step: float) -> NDArray[np.intp]:
+    """Rows or columns of a picture that a mask may reach, and one more on either side for its outline to close."""
+    reach = max(1.0, 0.5 / step)
+    inside = np.flatnonzero((places > hits[0] - reach) & (places < hits[-1] + reach))
+    return inside if not len(inside) else np.arange(max(0, inside[0] - 1), min(len(places), inside[-1] + 2))
+
+
 def _eroded(mask: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:
     """What is left of a mask without its outermost pixels; the border of the array is no edge."""
     for _ in range(times):
@@ -260,11 +274,15 @@ def _eroded(mask: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:
     return mask
 
 
-def _cross(canvas: Canvas, spot: Spot) -> None:
-    """Thin lines through a spot."""
-    rows, columns = canvas.pixels.shape[:2]
-    canvas.cover(np.full((1, columns), 0.4), (120, 200, 255), round(spot[0]), 0)
-    canvas.cover(np.full((rows, 1), 0.4), (120, 200, 255), 0, round(spot[1]))
+def _guide(canvas: Canvas, frame: Frame, axis: int, index: int) -> None:
+    """A thin line where a slice across another axis cuts."""
+    if axis == frame.axis:
+        return
+    (rows, columns), (row, column) = frame.size, frame.spot(np.full(3, float(index)))
+    if axis == frame.across[0]:
+        canvas.cover(np.full((rows, 1), _FAINT), GUIDE, 0, round(column))
+    else:
+        canvas.cover(np.full((1, columns), _FAINT), GUIDE, round(row), 0)
 
 
 def _measure(canvas: Canvas, start: Spot, end: Spot) -> None:
@@ -306,7 +324,7 @@ def _marks(canvas: Canvas, plane: Plane, size: int) -> None:
         ((edge, columns / 2), up, "mt"),
         ((rows - 1 - edge, columns / 2), down, "mb"),
     ):
-        canvas.text(spot, mark, DIM, size, anchor)
+        canvas.text(spot, mark, INK, size, anchor)
 
 
 def bar_mm(width_mm: float) -> int:

@@ -225,11 +225,11 @@ def _composed(layers: Sequence[_Layer], shape: tuple[int, int]) -> Pixels:
         order = np.argsort(-depth, axis=0)
         color = np.take_along_axis(color, order[..., None], axis=0)
         share = np.take_along_axis(share, order, axis=0)
-        for one, much in zip(color, share[..., None], strict=True):
-            strip += much * (one - strip)
-        for _, one, much, lesion in parts:
-            if lesion:
-                strip += _SHINE * much[..., None] * (one - strip)
+        shine = _SHINE * share * np.array([part[3] for part in parts])[order]
+        # Once more for the lesions alone, so that no organ dims them.
+        for shares in (share, shine) if shine.any() else (share,):
+            for one, much in zip(color, shares[..., None], strict=True):
+                strip += much * (one - strip)
     return np.clip(np.round(picture), 0, 255).astype(np.uint8)
 
 
