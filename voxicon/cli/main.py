@@ -17,6 +17,7 @@ from voxicon.cli import (
     ablate,
     assembly,
     classes,
+    correct,
     evaluate,
     export,
     extend,
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.command("segment")(segment.segment)
 app.command("classes")(classes.classes)
+app.command("correct")(correct.correct)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("extend")(extend.extend)

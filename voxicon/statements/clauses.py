@@ -64,12 +64,14 @@ def _another_begins(before: Clause, rest: Sequence[Token]) -> bool:
     first = next((token for token in piece if token.text not in _ARTICLES), None)
     if first is None:
         return False
+    if first.kind == "number" and before.tokens[-1].kind == "number":
+        return False  # "segments 5 and 7"
     counted = first.kind in ("size", "count", "number", "many") or first.text == "there"
     if predicate and (counted or (not denied and piece[0].text in ("a", "an"))):
         return True
     if denied:
         return first.kind in ("place", "side") and _says_of_itself(rest)
-    return predicate and any(token.kind in ("place", "elsewhere", "family") for token in piece)
+    return predicate and (first.kind == "verb" or any(t.kind in ("place", "elsewhere", "family") for t in piece))
 
 
 def _says_of_itself(rest: Sequence[Token]) -> bool:

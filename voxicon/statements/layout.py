@@ -56,7 +56,7 @@ def passages(text: str, is_heading: Callable[[str], bool]) -> Iterator[Passage]:
                 at = found.end()
             if _section_named(text[at:last]):
                 section = _section_named(text[at:last])
-            elif re.search(r"[^\W\d_]", text[at:last]):
+            elif re.search(r"[^\W\d_]{2}", text[at:last]):
                 yield Passage(Sentence(text[first:last], first, last), text[at:last], heading, section == "skipped")
 
 
@@ -64,7 +64,7 @@ def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
     start = end = 0
     for line in re.finditer(r"[^\n\r]*[\n\r]*", text):
         content = line[0].strip()
-        open_end = text[start:end].rstrip()[-1:] not in ("", ".", ":", ";", "!", "?")
+        open_end = text[start:end].rstrip()[-1:] not in ("", ".", "!", "?")
         goes_on = open_end and content and not _HEADING.match(line[0]) and not _ITEM.match(line[0])
         if not goes_on or _section_named(text[start:end]) or _section_named(content):
             if text[start:end].strip():

@@ -19,7 +19,6 @@ _VAGUE = ("lesion", "nodule", "unclear")
 _SEPARATORS = (",", "or", "and", "/", "&", "nor")
 _HINDER = ("unknown", "part", "stop", "near", "origin", "history", "removal", "equals")
 """Kinds that may be what matters, so that nothing is denied beside them."""
-_DOUBT = ("uncertain", "sample")
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,14 @@ class Topic:
     Attributes:
         places: Of the clause before it, or of the heading.
         sentence: The clause's sentence.
+        heading: The places are the heading's.
+        sample: It is about a sample, which is not the organ: nothing it denies is sure.
     """
 
     places: tuple[Named, ...]
     sentence: Sentence
+    heading: bool = False
+    sample: bool = False
 
 
 class ClauseReader:
@@ -49,7 +52,7 @@ class ClauseReader:
             return list(self._removed(clause, topic))
         if clause.has("history", "stop") or denials > 1:
             return []
-        places = self.places(clause) or topic.places
+        places = self.places(clause) or _implied(tokens, topic) or topic.places
         if denials and clause.has("lesion"):
             return list(self._denied(clause, places, topic))
         if denials:
@@ -59,18 +62,28 @@ class ClauseReader:
         return list(self._normal(clause, places, topic)) if clause.has("normal") else []
 
     def places(self, clause: Clause) -> tuple[Named, ...]:
-        """The organs that a clause names, or that its lesion words imply; none where it names other anatomy."""
+        """The organs that a clause names; a nameless one where it only names other anatomy."""
         named = places_of(clause.tokens) or self._family(clause)
-        if named or clause.has("elsewhere", "place"):
-            return named or (Named(()),)
-        return implied_places(clause.tokens)
+        return named or ((Named(()),) if clause.has("elsewhere", "place") else ())
 
     def _family(self, clause: Clause) -> tuple[Named, ...]:
         organs = [organ for token in clause.tokens if token.kind == "family" for organ in token.value]
-        return tuple(Named((organ,), unnamed=True) for organ in organs if organ in self.lexicon.vocabulary)
+        vocabulary = self.lexicon.vocabulary
+        known = [vocabulary[organ] for organ in organs if organ in vocabulary]
+        return tuple(Named((concept.name,), concept.side or "", unnamed=True) for concept in known)
 
     def _removed(self, clause: Clause, topic: Topic) -> Iterator[Statement]:
-        hindered = (*_DOUBT, "negation", "negation after", "stop", "part of removal", "part", "lesion", "normal")
+        hindered = (
+            "uncertain",
+            "sample",
+            "negation",
+            "negation after",
+            "stop",
+            "part of removal",
+            "part",
+            "lesion",
+            "normal",
+        )
         if clause.has(*hindered):
             return
         cues = tuple(t.text for t in clause.tokens if t.kind in ("removal", "removed"))
@@ -79,7 +92,7 @@ class ClauseReader:
             Token("place", t.value, t.text, t.stem) if t.kind == "removal" and t.value is not None else t
             for t in clause.tokens
         ]
-        for named in places_of(as_places if operated else clause.tokens):
+        for named in places_of(as_places) or (() if operated else topic.places):
             if named.organs and not named.single:
                 lesions = self.lexicon.lesion_classes("lesion", named.organs)
                 yield Statement(topic.sentence, "removed", named.organs, lesions, side=named.side, cues=cues)
@@ -87,8 +100,8 @@ class ClauseReader:
     def _denied(self, clause: Clause, places: tuple[Named, ...], topic: Topic) -> Iterator[Statement]:
         tokens = clause.tokens
         otherwise = clause.otherwise or any(t.kind == "otherwise" or t.value == "otherwise" for t in tokens)
-        doubt = clause.has(*_DOUBT, "size", "number", "count")
-        cues = tuple(t.text for t in tokens if t.kind in ("negation", "negation after", *_DOUBT))
+        doubt = topic.sample or clause.has("uncertain", "size", "number", "count")
+        cues = tuple(t.text for t in tokens if t.kind in ("negation", "negation after", "uncertain", "sample"))
         for at, token in enumerate(tokens):
             if token.kind != "lesion":
                 continue
@@ -124,7 +137,7 @@ class ClauseReader:
         if clause.has(*_HINDER, "before") or (clause.has("remaining") and not clause.has("family")):
             return
         cue = next(t for t in tokens if t.kind == "normal")
-        kind: Kind = "uncertain" if clause.has(*_DOUBT) else "normal"
+        kind: Kind = "uncertain" if topic.sample or clause.has("uncertain") else "normal"
         otherwise = clause.otherwise or clause.has("otherwise", "family")
         for named in places:
             fits = cue.value is None or self._lies_in(named, cue.value)
@@ -158,6 +171,14 @@ class ClauseReader:
             organ in organs or set(self.lexicon.vocabulary[organ].parents).intersection(organs)
             for organ in named.organs
         )
+
+
+def _implied(tokens: Sequence[Token], topic: Topic) -> tuple[Named, ...]:
+    """Where lesion words say where they lie; nothing where a heading, or the same organ before, says it better."""
+    implied = implied_places(tokens)
+    before = {organ for named in topic.places for organ in named.organs}
+    known = topic.heading or any(before.intersection(named.organs) for named in implied)
+    return () if topic.places and known else implied
 
 
 def _group(token: Token, tokens: Sequence[Token]) -> str:

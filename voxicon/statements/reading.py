@@ -82,18 +82,19 @@ class _Reader:
         """Whether words before a colon only name anatomy: "KIDNEYS:", unlike "Hepatic lesions: none"."""
         kinds = {token.kind for token in self.lexicon.tokens(words)}
         return not kinds.intersection(
-            ("lesion", "normal", "verb", "negation", "negation after", "number", "count", "removal", "uncertain")
+            ("lesion", "normal", "verb", "negation", "negation after", "number", "count", "uncertain")
         )
 
     def read(self, passage: Passage) -> list[Statement]:
         """The statements of a sentence, each once."""
         clauses = clauses_of(self.lexicon.tokens(passage.body))
         heading = self._heading(passage)
+        sample = any(t.kind == "sample" for t in self.lexicon.tokens(f"{passage.heading} {passage.body}"))
         found: dict[tuple[object, ...], Statement] = {}
         before = heading
         for at, clause in enumerate(clauses):
             topic = before or self._ahead(clause, clauses[at + 1 :])
-            for statement in self.clauses.read(clause, Topic(topic, passage.sentence)):
+            for statement in self.clauses.read(clause, Topic(topic, passage.sentence, topic is heading, sample)):
                 key = (statement.kind, statement.organs, statement.lesions, statement.finding, statement.size_mm)
                 found.setdefault(key, statement)
             named = self.clauses.places(clause)
