@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_correction import save
+from tests.correction.phantom import save
 from voxicon.cli.main import main
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from voxicon.statements.clauses import Clause
 from voxicon.statements.lexicon import Lexicon, Token, grammar
-from voxicon.statements.places import Named, implied_places, places_of
+from voxicon.statements.places import Named, implied_places, narrowed, on_told_side, places_of
 from voxicon.statements.statement import Finding, Kind, Sentence, Statement
 
 _FINDINGS: dict[str, Finding] = {
@@ -17,7 +17,7 @@ _FINDINGS: dict[str, Finding] = {
 _VAGUE = ("lesion", "nodule", "unclear")
 """Groups of lesion words that other words of the clause make more precise."""
 _SEPARATORS = (",", "or", "and", "/", "&", "nor")
-_HINDER = ("unknown", "part", "stop", "near", "origin", "history", "removal", "equals")
+_HINDER = ("unknown", "part", "stop", "near", "origin", "history", "removal", "equals", "before")
 """Kinds that may be what matters, so that nothing is denied beside them."""
 
 
@@ -52,7 +52,8 @@ class ClauseReader:
             return list(self._removed(clause, topic))
         if clause.has("history", "stop") or denials > 1:
             return []
-        places = self.places(clause) or _implied(tokens, topic) or topic.places
+        places = self.places(clause) or _implied(tokens, topic)
+        places = places or on_told_side(topic.places, tokens, self.lexicon.vocabulary)
         if denials and clause.has("lesion"):
             return list(self._denied(clause, places, topic))
         if denials:
@@ -63,7 +64,7 @@ class ClauseReader:
 
     def places(self, clause: Clause) -> tuple[Named, ...]:
         """The organs that a clause names; a nameless one where it only names other anatomy."""
-        named = places_of(clause.tokens) or self._family(clause)
+        named = narrowed(places_of(clause.tokens), self.lexicon.vocabulary) or self._family(clause)
         return named or ((Named(()),) if clause.has("elsewhere", "place") else ())
 
     def _family(self, clause: Clause) -> tuple[Named, ...]:
@@ -134,7 +135,7 @@ class ClauseReader:
 
     def _normal(self, clause: Clause, places: tuple[Named, ...], topic: Topic) -> Iterator[Statement]:
         tokens = clause.tokens
-        if clause.has(*_HINDER, "before") or (clause.has("remaining") and not clause.has("family")):
+        if clause.has(*_HINDER) or (clause.has("remaining") and not clause.has("family")):
             return
         cue = next(t for t in tokens if t.kind == "normal")
         kind: Kind = "uncertain" if topic.sample or clause.has("uncertain") else "normal"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from voxicon.core.concepts import Vocabulary
 from voxicon.statements.lexicon import Place, Token
 
 ToldSide = Literal["", "left", "right", "both"]
@@ -52,7 +53,33 @@ def implied_places(tokens: Sequence[Token]) -> tuple[Named, ...]:
     sides = {token.value for token in tokens if token.kind == "side"}
     side: ToldSide = sides.pop() if len(sides) == 1 else ""
     found = [t.value.place for t in tokens if t.kind == "lesion" and t.value.place is not None]
-    return tuple(_of(place, side if _is_pair(place) else "") for place in dict.fromkeys(found))
+    return tuple(_of(place, side) for place in dict.fromkeys(found))
+
+
+def on_told_side(places: Sequence[Named], tokens: Sequence[Token], vocabulary: Vocabulary) -> tuple[Named, ...]:
+    """Organs of the clause before, on the side that this one tells: "right kidney normal, the left has a cyst"."""
+    sides = {token.value for token in tokens if token.kind == "side"}
+    if not sides.intersection(("left", "right")):
+        return tuple(places)
+    side = sides.pop()
+    return tuple(_turned(named, side, vocabulary) if len(sides) == 0 else Named(()) for named in places)
+
+
+def narrowed(places: Sequence[Named], vocabulary: Vocabulary) -> tuple[Named, ...]:
+    """Places without those of which another is a part: of "the right upper lobe of the lung" the lobe."""
+    parents = {parent for named in places for organ in named.organs for parent in vocabulary[organ].parents}
+    return tuple(named for named in places if not parents.intersection(named.organs))
+
+
+def _turned(named: Named, side: ToldSide, vocabulary: Vocabulary) -> Named:
+    """The organ of a pair that lies on a side; an organ without sides stays."""
+    found = []
+    for organ in named.organs:
+        own = vocabulary[organ].side
+        twin = f"{organ.removesuffix(own)}{side}" if own else organ
+        found.append(twin if twin in vocabulary else organ)
+    sided = any(vocabulary[organ].side for organ in found)
+    return Named(tuple(dict.fromkeys(found)), side if sided else "")
 
 
 def _is_place(tokens: Sequence[Token], at: int) -> bool:
@@ -90,11 +117,12 @@ def _precedes_place(tokens: Sequence[Token], at: int) -> bool:
 def _named(token: Token, side: ToldSide) -> Named:
     place: Place = token.value
     plural = token.text != token.stem and token.text.endswith("s") and not token.stem.endswith("s")
-    named = _of(place, side if _is_pair(place) else "")
+    named = _of(place, side)
     single = _is_pair(place) and not side and not plural and not place.adjective
     return Named(named.organs, named.side, single)
 
 
 def _of(place: Place, side: ToldSide) -> Named:
-    organs = {"left": place.left, "right": place.right}.get(side, place.classes)
-    return Named(organs or place.classes, side)
+    if not _is_pair(place):
+        return Named(place.classes, "left" if place.left else "right" if place.right else "")
+    return Named({"left": place.left, "right": place.right}.get(side, place.classes), side)

@@ -11,7 +11,7 @@ from voxicon.statements.clauses import Clause, clauses_of
 from voxicon.statements.layout import Passage, passages
 from voxicon.statements.lexicon import Lexicon
 from voxicon.statements.meaning import ClauseReader, Topic
-from voxicon.statements.places import Named, places_of
+from voxicon.statements.places import Named, narrowed, places_of
 from voxicon.statements.statement import Report, Statement
 
 MOST_CHARACTERS = 200_000
@@ -89,7 +89,7 @@ class _Reader:
         """The statements of a sentence, each once."""
         clauses = clauses_of(self.lexicon.tokens(passage.body))
         heading = self._heading(passage)
-        sample = any(t.kind == "sample" for t in self.lexicon.tokens(f"{passage.heading} {passage.body}"))
+        sample = self._is_of_sample(passage)
         found: dict[tuple[object, ...], Statement] = {}
         before = heading
         for at, clause in enumerate(clauses):
@@ -106,9 +106,14 @@ class _Reader:
         tokens = self.lexicon.tokens(f"{passage.heading} {passage.body}")
         return {organ for token in tokens if token.kind == "place" for organ in token.value.classes}
 
+    def _is_of_sample(self, passage: Passage) -> bool:
+        heading, body = (self.lexicon.tokens(part) for part in (passage.heading, passage.body))
+        operated = any(token.kind in ("removal", "part of removal") for token in heading)
+        return operated or any(token.kind == "sample" for token in (*heading, *body))
+
     def _heading(self, passage: Passage) -> tuple[Named, ...]:
         tokens = self.lexicon.tokens(passage.heading)
-        places = places_of(tokens)
+        places = narrowed(places_of(tokens), self.lexicon.vocabulary)
         # A part, or a word that is not understood, narrows what the heading is about.
         if any(token.kind in ("part", "unknown") for token in tokens):
             return tuple(Named((), named.side) for named in places)
