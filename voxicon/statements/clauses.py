@@ -42,7 +42,7 @@ def clauses_of(tokens: Sequence[Token]) -> list[Clause]:
             current.otherwise = True
             found.append(Clause(exception=True))
         elif token.kind == "negation" and current.has("place", "elsewhere", "family", *PREDICATES):
-            found.append(Clause([token]))
+            found.append(Clause([token], otherwise=current.exception))
         elif token.text in _JOINTS and _another_begins(current, tokens[at + 1 :]):
             found.append(Clause(otherwise=current.exception))
         else:

@@ -16,7 +16,7 @@ from voxicon.core.concepts import Vocabulary
 
 Key = tuple[str, ...]
 
-_WORD = re.compile(r"\d+(?:[.,]\d+)?|n't\b|[^\W\d_]+(?:\d+)?|[^\s\w]|_")
+_WORD = re.compile(r"\d+(?:[.,]\d+)?|n't\b|[^\W\d_]+(?:\d+[^\W\d_]*)?|[^\s\w]|_")
 _LISTS = {
     "pseudo": "pseudo_negations", "negation after": "negations_after", "negation": "negations",
     "uncertain": "uncertain", "sample": "samples", "near": "near", "origin": "origin", "history": "history",
@@ -37,12 +37,14 @@ class Place:
         left: Of these, the left ones; none where the organ has no side.
         right: The same of the right.
         adjective: Said of either side alike ("renal"), unlike the noun in the singular ("the kidney").
+        part: Only a part of the organ is meant ("cecum").
     """
 
     classes: tuple[str, ...]
     left: tuple[str, ...] = ()
     right: tuple[str, ...] = ()
     adjective: bool = False
+    part: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,11 @@ class Lexicon:
         self.phrases: dict[Key, Token] = {}
         words = grammar()
         self._places = dict(_places(vocabulary))
-        named = {**words["adjectives"], **{organ: organ for organ in map(" ".join, self._places)}}
+        named = {
+            **words["adjectives"],
+            **words["parts_of_organs"],
+            **{organ: organ for organ in map(" ".join, self._places)},
+        }
         for kind, value, phrase in _grammar_phrases():
             self.phrases.setdefault(key_of(phrase), Token(kind, value))
         for phrase, organ in words["places_of_tumors"].items():
@@ -120,10 +126,8 @@ class Lexicon:
         for phrase, organ in named.items():
             place = self._places.get(key_of(organ))
             if place is not None:
-                adjective = phrase in words["adjectives"]
-                self.phrases[key_of(phrase)] = Token(
-                    "place", Place(place.classes, place.left, place.right, adjective=adjective)
-                )
+                told = {"adjective": phrase in words["adjectives"], "part": phrase in words["parts_of_organs"]}
+                self.phrases[key_of(phrase)] = Token("place", Place(place.classes, place.left, place.right, **told))
         for phrase, organ in words["removals"].items():
             self.phrases[key_of(phrase)] = Token("removal", self._places.get(key_of(organ)))
         for key, classes in _named_lesions(vocabulary):

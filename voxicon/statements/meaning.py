@@ -17,7 +17,7 @@ _FINDINGS: dict[str, Finding] = {
 _VAGUE = ("lesion", "nodule", "unclear")
 """Groups of lesion words that other words of the clause make more precise."""
 _SEPARATORS = (",", "or", "and", "/", "&", "nor")
-_HINDER = ("unknown", "part", "stop", "near", "origin", "history", "removal", "equals", "before")
+_HINDER = ("unknown", "part", "stop", "near", "origin", "history", "removal", "equals", "before", "not counted")
 """Kinds that may be what matters, so that nothing is denied beside them."""
 
 
@@ -94,7 +94,7 @@ class ClauseReader:
             for t in clause.tokens
         ]
         for named in places_of(as_places) or (() if operated else topic.places):
-            if named.organs and not named.single:
+            if named.organs and not (named.single or named.part):
                 lesions = self.lexicon.lesion_classes("lesion", named.organs)
                 yield Statement(topic.sentence, "removed", named.organs, lesions, side=named.side, cues=cues)
 
@@ -111,10 +111,22 @@ class ClauseReader:
             if not unsure and _is_hindered(tokens, at):
                 continue
             kind: Kind = "uncertain" if unsure else "normal" if group == "lesion" else "absent"
-            for named in self._where(token, places):
+            around = self._of_item(tokens, at) or places
+            for named in (named for named in self._where(token, around) if not named.part or unsure):
                 yield self._statement(
                     topic, kind, _FINDINGS[group], named, token, otherwise=otherwise, cues=(*cues, token.text)
                 )
+
+    def _of_item(self, tokens: Sequence[Token], at: int) -> tuple[Named, ...]:
+        """Organs of a lesion word's own item of a list, else of the item before it, else of the next that has any.
+
+        "No left renal mass, cyst or hepatic lesion" speaks of no right kidney and of no mass in the liver.
+        """
+        items = _items(tokens)
+        own = next(number for number, item in enumerate(items) if at in item)
+        vocabulary = self.lexicon.vocabulary
+        named = [narrowed(places_of(tokens[item.start : item.stop]), vocabulary) for item in items]
+        return next((places for places in (*reversed(named[: own + 1]), *named[own + 1 :]) if places), ())
 
     def _found(self, clause: Clause, places: tuple[Named, ...], topic: Topic) -> Iterator[Statement]:
         tokens = clause.tokens
@@ -142,7 +154,7 @@ class ClauseReader:
         otherwise = clause.otherwise or clause.has("otherwise", "family")
         for named in places:
             fits = cue.value is None or self._lies_in(named, cue.value)
-            if named.organs and not named.single and fits:
+            if named.organs and not (named.single or named.part) and fits:
                 lesions = self.lexicon.lesion_classes("lesion", named.organs)
                 yield Statement(
                     topic.sentence, kind, named.organs, lesions, side=named.side, otherwise=otherwise,
@@ -161,8 +173,9 @@ class ClauseReader:
     ) -> Statement:  # fmt: skip
         lesions = token.value.classes or self.lexicon.lesion_classes(finding, named.organs)
         return Statement(
-            topic.sentence, kind, named.organs, lesions, finding, named.side, otherwise=otherwise, cues=cues
-        )
+            topic.sentence, kind, named.organs, lesions, finding, named.side, otherwise=otherwise or named.unnamed,
+            unnamed=named.unnamed, cues=cues,
+        )  # fmt: skip
 
     def _nodule_is_tumor(self, named: Named) -> bool:
         return self._lies_in(named, grammar()["nodule_is_tumor"])
@@ -215,6 +228,16 @@ def _is_hindered(tokens: Sequence[Token], at: int) -> bool:
     last = next((i for i in range(spots[-1], len(tokens)) if tokens[i].text in _SEPARATORS), len(tokens))
     mattering = [*range(end), *range(spots[-1], last)]
     return any(tokens[i].kind in _HINDER for i in mattering)
+
+
+def _items(tokens: Sequence[Token]) -> list[range]:
+    """Positions of the items of a list of lesion words: "no mass", "cyst", "stone in the kidneys"."""
+    starts = [0]
+    last = max(at for at, token in enumerate(tokens) if token.kind == "lesion")
+    for at, token in enumerate(tokens[:last]):
+        if token.text in _SEPARATORS and any(t.kind == "lesion" for t in tokens[starts[-1] : at]):
+            starts.append(at + 1)
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True)]
 
 
 def _size(tokens: Sequence[Token]) -> float | None:

@@ -22,12 +22,14 @@ class Named:
         organs: Canonical names.
         side: As told; empty where it is not, or where the organ has none.
         single: One of a pair is meant and the report does not say which ("the kidney").
+        part: Only a part of the organ is meant.
         unnamed: It is only one of a family ("the remaining organs").
     """
 
     organs: tuple[str, ...]
     side: ToldSide = ""
     single: bool = False
+    part: bool = False
     unnamed: bool = False
 
 
@@ -83,8 +85,8 @@ def _turned(named: Named, side: ToldSide, vocabulary: Vocabulary) -> Named:
 
 
 def _is_place(tokens: Sequence[Token], at: int) -> bool:
-    if tokens[at].kind != "place":
-        return False
+    if tokens[at].kind != "place" or (at and tokens[at - 1].kind == "not counted"):
+        return False  # "stage T1" is no vertebra
     # The renal vein is not the kidney, nor are lymph nodes of the liver the liver.
     if at + 1 < len(tokens) and tokens[at + 1].kind == "elsewhere":
         return False
@@ -119,7 +121,7 @@ def _named(token: Token, side: ToldSide) -> Named:
     plural = token.text != token.stem and token.text.endswith("s") and not token.stem.endswith("s")
     named = _of(place, side)
     single = _is_pair(place) and not side and not plural and not place.adjective
-    return Named(named.organs, named.side, single)
+    return Named(named.organs, named.side, single, place.part)
 
 
 def _of(place: Place, side: ToldSide) -> Named:
