@@ -107,8 +107,8 @@ class ClauseReader:
             if token.kind != "lesion":
                 continue
             group = _group(token, tokens)
-            unsure = doubt or group in ("named tumor", "unclear")
-            if not unsure and _is_hindered(tokens, at):
+            unsure = doubt or group == "named tumor"
+            if group == "unclear" or (not unsure and _is_hindered(tokens, at)):
                 continue
             kind: Kind = "uncertain" if unsure else "normal" if group == "lesion" else "absent"
             around = self._of_item(tokens, at) or places
