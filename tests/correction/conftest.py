@@ -13,7 +13,7 @@ from voxicon.correction import Corrections, correct
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tmp_path_factory.mktemp("saved") / "case")
+    return save(tmp_path_factory.mktemp("saved") / "case", notes=("liver: a crumb removed",))
 
 
 @pytest.fixture

@@ -35,8 +35,9 @@ def test_removing_saves_the_voxels_and_rewrites_everything_that_tells_of_them(
     assert case["files"] == {name: ours[name] for name in listed}
     assert case["volumes_ml"] == json.loads((expected / "case.json").read_text())["volumes_ml"]
     assert case["removed"] == ["kidney_tumor", "liver_tumor"]
-    assert case["notes"][0] == "liver_tumor: piece 1 of 0.768 ml removed, a report denies it (see corrections.json)"
-    assert len(case["notes"]) == 3
+    assert case["notes"][0] == "liver: a crumb removed"
+    assert case["notes"][1] == "liver_tumor: piece 1 of 0.768 ml removed, a report denies it (see corrections.json)"
+    assert len(case["notes"]) == 4
     same = ("voxicon", "input", "weights", "settings", "case", "warnings")
     assert {key: case[key] for key in same} == {key: case_before[key] for key in same}
     # What was taken out and what is left are together what was there.
@@ -56,7 +57,9 @@ def test_removing_saves_the_voxels_and_rewrites_everything_that_tells_of_them(
 def test_the_same_again_does_nothing(folder: Path, run) -> None:
     assert not run("Normal liver.").unchanged
     before = files_in(folder)
+    written = (folder / "corrections.json").stat().st_ino
     assert run("Normal liver.").unchanged
+    assert (folder / "corrections.json").stat().st_ino == written
     assert files_in(folder) == before
     assert run("Normal liver.", remove=True).removed == 2
     masks = files_in(folder)

@@ -61,6 +61,16 @@ def test_a_heading_ends_with_its_paragraph() -> None:
     assert all_in_short(read_report("LIVER: Fine. OMENTUM: No mass.\n")) == "-"
 
 
+def test_names_of_sections_may_stand_alone() -> None:
+    report = read_report("HISTORY\nrule out renal mass\nFINDINGS\nNormal liver\nIMPRESSION\nNormal spleen")
+    assert all_in_short(report) == "normal liver; normal spleen"
+    assert [sentence.text for sentence in report.skipped] == ["rule out renal mass"]
+
+
+def test_an_empty_line_ends_a_sentence() -> None:
+    assert all_in_short(read_report("The left kidney\n\nNo mass")) == "-"
+
+
 def test_lines_may_be_wrapped_anywhere_between_words() -> None:
     text = "There is a 2 cm mass in the left kidney."
     for at in (at for at, sign in enumerate(text) if sign == " "):

@@ -221,12 +221,15 @@ def _is_choice(tokens: Sequence[Token]) -> bool:
 def _is_hindered(tokens: Sequence[Token], at: int) -> bool:
     """Whether a word that is not understood may narrow what is denied.
 
-    Words of another item of the list that comes later do not; those of an earlier item may be meant for all of them.
+    Words of an item that comes later do not, but for those behind the last one, which may be meant for all of them,
+    as may those of an earlier item.
     """
-    spots = [i for i, t in enumerate(tokens) if t.kind == "lesion"]
-    end = next((i for i in range(at, len(tokens)) if tokens[i].text in _SEPARATORS), len(tokens))
-    last = next((i for i in range(spots[-1], len(tokens)) if tokens[i].text in _SEPARATORS), len(tokens))
-    mattering = [*range(end), *range(spots[-1], last)]
+    final = next(i for i in _items(tokens)[-1] if tokens[i].kind == "lesion")
+    end, last = (
+        next((i for i in range(start, len(tokens)) if tokens[i].text in _SEPARATORS), len(tokens))
+        for start in (at, final)
+    )
+    mattering = [*range(end), *range(final, last)]
     return any(tokens[i].kind in _HINDER for i in mattering)
 
 
