@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.statements.wording import VOCABULARY, all_in_short, in_short
 from voxicon.statements import read_report
 from voxicon.statements.lexicon import grammar
 
+unhurried = settings(deadline=None)  # the first example reads the table of words
 SENTENCES: dict[str, str] = yaml.safe_load(Path(__file__).with_name("sentences.yaml").read_text(encoding="utf8"))
 SENTENCE = st.sampled_from(sorted(SENTENCES))
 ORGANS = ("liver", "left kidney", "kidneys", "pancreas", "right lung", "colon", "spleen")
@@ -23,11 +24,13 @@ BEFORE = [p for p in grammar()["negations"] if not p.startswith(("neither", "nor
 FILLER = st.lists(st.sampled_from(["new", "large", "enhancing", "hilar", "the", "any", "zzz", "of"]), max_size=3)
 
 
+@unhurried
 @given(SENTENCE, st.sampled_from([str.upper, str.lower, str.title]))
 def test_case_does_not_matter(text: str, typed) -> None:
     assert all_in_short(read_report(typed(text), VOCABULARY)) == SENTENCES[text]
 
 
+@unhurried
 @given(SENTENCE, st.data())
 def test_more_white_space_does_not_matter(text: str, data: st.DataObject) -> None:
     spaces = st.text(" \t", min_size=1, max_size=4)
@@ -36,6 +39,7 @@ def test_more_white_space_does_not_matter(text: str, data: st.DataObject) -> Non
     assert all_in_short(read_report(padded, VOCABULARY)) == SENTENCES[text]
 
 
+@unhurried
 @given(st.lists(st.sampled_from(WHOLE), min_size=2, max_size=6), st.randoms())
 def test_the_order_of_sentences_does_not_matter(texts: list[str], random) -> None:
     shuffled = random.sample(texts, len(texts))
@@ -46,6 +50,7 @@ def test_the_order_of_sentences_does_not_matter(texts: list[str], random) -> Non
     )
 
 
+@unhurried
 @given(st.sampled_from(BEFORE), st.sampled_from(FOUND), st.sampled_from(ORGANS), FILLER, FILLER)
 def test_what_is_denied_is_not_there(denial: str, found: str, organ: str, before: list[str], after: list[str]) -> None:
     negated = denial.startswith("not ")
@@ -54,12 +59,14 @@ def test_what_is_denied_is_not_there(denial: str, found: str, organ: str, before
     assert not [s for s in read_report(text, VOCABULARY).statements if s.kind == "present"], text
 
 
+@unhurried
 @given(st.sampled_from(grammar()["negations_after"]), st.sampled_from(FOUND), st.sampled_from(ORGANS), FILLER)
 def test_what_is_denied_afterwards_is_not_there(denial: str, found: str, organ: str, between: list[str]) -> None:
     text = " ".join(["A", *between, found, "in the", organ, "is", denial]) + "."
     assert not [s for s in read_report(text, VOCABULARY).statements if s.kind == "present"], text
 
 
+@unhurried
 @given(st.text(max_size=300))
 def test_any_text_is_read_or_refused(text: str) -> None:
     if any(character.isalpha() for character in text) and "\0" not in text:
