@@ -36,6 +36,7 @@ OPTIONS = {
         "--spacing", "--hu-offset",
     },
     "classes": {"--weights", "--json", "--debug"},
+    "correct": {"--report", "--remove", "--json", "--debug"},
     "train": {
         "--data", "-o", "--output", "--preset", "--set", "--from", "--strategy", "--cache", "--device", "--json", "-q",
         "--quiet", "--debug",

@@ -18,6 +18,7 @@ from voxicon.cli import (
     ask,
     assembly,
     classes,
+    correct,
     evaluate,
     export,
     extend,
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command("segment")(segment.segment)
 app.command("ask")(ask.ask)
 app.command("classes")(classes.classes)
+app.command("correct")(correct.correct)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("extend")(extend.extend)
