@@ -16,16 +16,16 @@ from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.report.canvas import Canvas, beside, to_png
 from voxicon.report.palette import Palette
-from voxicon.report.scene import AXIS, Plane, Scene
 from voxicon.report.slices import Boxed, Crop, Shown, bar_mm, caption_of, draw_slice, frame_of
+from voxicon.report.view import AXIS, Plane, View
 
 VOCABULARY = Vocabulary.default()
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 BARE = Shown(outlines=(), marks=False)
 
 
-def scene_of(volume: Volume, masks: dict[str, NDArray[np.bool_]] | None = None) -> Scene:
-    return Scene.of(volume, MaskSet.from_masks(masks or {}, volume.geometry), Palette(VOCABULARY))
+def scene_of(volume: Volume, masks: dict[str, NDArray[np.bool_]] | None = None) -> View:
+    return View.of(volume, MaskSet.from_masks(masks or {}, volume.geometry), Palette(VOCABULARY))
 
 
 def block(
@@ -73,12 +73,12 @@ def test_every_stored_orientation_gives_the_same_picture(plane: Plane, monkeypat
     found = []
     for order, signs in ORIENTATIONS:
         turned = oriented(volume, order, signs)
-        scene = scene_of(turned, {"liver": turned.hu == 150, "spleen": turned.hu == 250})
-        at = scene.stored_index(plane, scene.nearest(plane, (20.0, -3.0, -1.0)))
+        view = scene_of(turned, {"liver": turned.hu == 150, "spleen": turned.hu == 250})
+        at = view.stored_index(plane, view.nearest(plane, (20.0, -3.0, -1.0)))
         lesion = [np.flatnonzero((turned.hu == 150).any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
         box = tuple((int(hits[0]), int(hits[-1]) + 1) for hits in lesion)
         shown = Shown(boxes=(Boxed(box, "liver_tumor", "1"),), lines=(((10.0, 0.0, 0.0), (40.0, 9.0, 3.0)),))
-        found.append(draw_slice(scene, plane, at, shown, pixel_mm=1.3).pixels)
+        found.append(draw_slice(view, plane, at, shown, pixel_mm=1.3).pixels)
     assert len(found) == 48
     # On the edge of a pixel, the last bits of a float may tip it to either side.
     assert max(np.mean(found[0] != other) for other in found) < 0.002
@@ -89,10 +89,10 @@ def test_every_stored_orientation_gives_the_same_picture(plane: Plane, monkeypat
 
 @pytest.mark.parametrize(("signs", "number"), [((1, 1, 1), 8), ((1, 1, -1), 5)])
 def test_slices_are_counted_as_the_scan_is_stored(signs: tuple[int, int, int], number: int) -> None:
-    scene = scene_of(oriented(block(), (0, 1, 2), signs))
-    at = scene.stored_index("axial", scene.nearest("axial", (3.0, 5.0, 7.0)))
+    view = scene_of(oriented(block(), (0, 1, 2), signs))
+    at = view.stored_index("axial", view.nearest("axial", (3.0, 5.0, 7.0)))
     assert caption_of("axial", at) == f"axial {number}"
-    assert lit(draw_slice(scene, "axial", at, BARE, pixel_mm=1.0).pixels) == [(10, 16)]
+    assert lit(draw_slice(view, "axial", at, BARE, pixel_mm=1.0).pixels) == [(10, 16)]
 
 
 def test_a_crop_is_centered_and_padded_with_black() -> None:
@@ -112,20 +112,20 @@ def test_a_crop_is_centered_and_padded_with_black() -> None:
 def test_outlines_fills_and_windows() -> None:
     mask = np.zeros((20, 16, 12), dtype=bool)
     mask[5:11, 4:12, 7] = True
-    scene = scene_of(Volume(np.zeros(mask.shape, dtype=np.float32), block().geometry), {"liver": mask, "spleen": ~mask})
+    view = scene_of(Volume(np.zeros(mask.shape, dtype=np.float32), block().geometry), {"liver": mask, "spleen": ~mask})
     shown = Shown(window_hu=(-100, 100), outlines=("liver",), fill=0.5, marks=False)
-    pixels = draw_slice(scene, "axial", 7, shown, pixel_mm=1.0).pixels
+    pixels = draw_slice(view, "axial", 7, shown, pixel_mm=1.0).pixels
     color = VOCABULARY["liver"].color
     rim = {(r, c) for r in range(4, 12) for c in range(9, 15) if r in (4, 11) or c in (9, 14)}
     assert set(lit(pixels, color)) == rim
     assert tuple(pixels[6, 12]) == tuple(round((128 + value) / 2) for value in color)
     assert tuple(pixels[0, 0]) == (128, 128, 128), "the spleen was not asked for"
     thin = draw_slice(
-        scene, "axial", 7, Shown(window_hu=(-100, 100), outlines=(), thin=("liver",), marks=False), pixel_mm=1.0
+        view, "axial", 7, Shown(window_hu=(-100, 100), outlines=(), thin=("liver",), marks=False), pixel_mm=1.0
     )
     assert tuple(thin.pixels[6, 12]) == (128, 128, 128)
     assert set(lit(thin.pixels, color)) == rim
-    wide = draw_slice(scene, "axial", 7, Shown(outlines=("liver",), outline_px=2, marks=False), pixel_mm=1.0).pixels
+    wide = draw_slice(view, "axial", 7, Shown(outlines=("liver",), outline_px=2, marks=False), pixel_mm=1.0).pixels
     assert len(lit(wide, color)) == 48 - 8
 
 
@@ -136,8 +136,8 @@ def test_a_dashed_outline_has_gaps() -> None:
     drawn = []
     for name in ("kidney_tumor", "kidney_cyst"):
         palette = Palette(VOCABULARY, "safe")
-        scene = Scene.of(volume, MaskSet.from_masks({name: mask}, volume.geometry), palette)
-        pixels = draw_slice(scene, "axial", 1, Shown(marks=False, fill=0), pixel_mm=1.0).pixels
+        view = View.of(volume, MaskSet.from_masks({name: mask}, volume.geometry), palette)
+        pixels = draw_slice(view, "axial", 1, Shown(marks=False, fill=0), pixel_mm=1.0).pixels
         drawn.append(len(lit(pixels, palette[name].color)))
     assert drawn[0] == 196
     assert 70 < drawn[1] < 130
@@ -148,35 +148,35 @@ def test_one_voxel_is_never_lost(pixel_mm: float) -> None:
     for at in ((3, 5, 7), (0, 0, 0), (19, 15, 11)):
         mask = np.zeros((20, 16, 12), dtype=bool)
         mask[at] = True
-        scene = scene_of(block(), {"liver_tumor": mask})
+        view = scene_of(block(), {"liver_tumor": mask})
         for plane in PLANES:
-            pixels = draw_slice(scene, plane, at[AXIS[plane]], Shown(marks=False), pixel_mm=pixel_mm).pixels
+            pixels = draw_slice(view, plane, at[AXIS[plane]], Shown(marks=False), pixel_mm=pixel_mm).pixels
             assert lit(pixels, VOCABULARY["liver_tumor"].color)
 
 
 def test_boxes_and_their_labels_stay_in_the_picture() -> None:
-    scene = scene_of(Volume(np.full((40, 40, 12), -1000, dtype=np.float32), Geometry((40, 40, 12), np.eye(4))))
+    view = scene_of(Volume(np.full((40, 40, 12), -1000, dtype=np.float32), Geometry((40, 40, 12), np.eye(4))))
     shown = Shown(boxes=(Boxed(((10, 14), (20, 26), (7, 8)), "liver_tumor"),), marks=False)
     color = VOCABULARY["liver_tumor"].color
-    spots = lit(draw_slice(scene, "axial", 7, shown, pixel_mm=1.0).pixels, color)
+    spots = lit(draw_slice(view, "axial", 7, shown, pixel_mm=1.0).pixels, color)
     # Columns 40 - 14 = 26 to 30, rows 40 - 26 = 14 to 20 as edges, half a pixel and the gap of 3 further out.
     assert min(c for _, c in spots) == 26 - 3
     assert (min(r for r, _ in spots), max(r for r, _ in spots)) in {(10, 22), (11, 22), (11, 23), (10, 23)}
     assert 10 < len(spots) < 44, "dashed"
-    assert not lit(draw_slice(scene, "axial", 6, shown, pixel_mm=1.0).pixels, color), "not in this slice"
+    assert not lit(draw_slice(view, "axial", 6, shown, pixel_mm=1.0).pixels, color), "not in this slice"
     for box in (((0, 2), (38, 40), (7, 8)), ((38, 40), (0, 2), (7, 8))):
         with_label = Shown(boxes=(Boxed(box, "liver_tumor", "12"),), marks=False)
         without = Shown(boxes=(Boxed(box, "liver_tumor"),), marks=False)
-        pixels, plain = (draw_slice(scene, "axial", 7, one, pixel_mm=1.0).pixels for one in (with_label, without))
+        pixels, plain = (draw_slice(view, "axial", 7, one, pixel_mm=1.0).pixels for one in (with_label, without))
         rows, columns = np.nonzero((pixels != plain).any(axis=-1))
         assert 0 < rows.min() <= rows.max() < 39
         assert 0 < columns.min() <= columns.max() < 39
 
 
 def test_measurements_have_ticks_at_their_ends() -> None:
-    scene = scene_of(Volume(np.full((40, 40, 3), -1000, dtype=np.float32), Geometry((40, 40, 3), np.eye(4))))
+    view = scene_of(Volume(np.full((40, 40, 3), -1000, dtype=np.float32), Geometry((40, 40, 3), np.eye(4))))
     shown = Shown(lines=(((9.0, 19.0, 1.0), (29.0, 19.0, 1.0)),), marks=False)
-    white = draw_slice(scene, "axial", 1, shown, pixel_mm=1.0).pixels.min(axis=-1) > 128
+    white = draw_slice(view, "axial", 1, shown, pixel_mm=1.0).pixels.min(axis=-1) > 128
     # y = 19 is row 20; x = 9 and 29 are columns 30 and 10.
     assert np.flatnonzero(white[20]).tolist() == list(range(10, 31))
     for column in (10, 30):
@@ -185,9 +185,9 @@ def test_measurements_have_ticks_at_their_ends() -> None:
 
 
 def test_guides_lie_where_other_slices_cut() -> None:
-    scene = scene_of(Volume(np.full((20, 16, 12), -1000, dtype=np.float32), block().geometry))
+    view = scene_of(Volume(np.full((20, 16, 12), -1000, dtype=np.float32), block().geometry))
     shown = Shown(guides=(("sagittal", 3), ("coronal", 5), ("axial", 2)), marks=False)
-    bright = draw_slice(scene, "axial", 7, shown, pixel_mm=1.0).pixels.max(axis=-1) > 0
+    bright = draw_slice(view, "axial", 7, shown, pixel_mm=1.0).pixels.max(axis=-1) > 0
     assert np.flatnonzero(bright.all(axis=0)).tolist() == [16]
     assert np.flatnonzero(bright.all(axis=1)).tolist() == [10]
 
@@ -207,8 +207,8 @@ def test_the_scale_bar_is_as_long_as_it_says(width_mm: float, pixel_mm: float, b
 
 
 def test_marks_stand_on_all_four_sides() -> None:
-    scene = scene_of(Volume(np.full((200, 200, 3), -1000, dtype=np.float32), Geometry((200, 200, 3), np.eye(4))))
-    pixels = draw_slice(scene, "axial", 1, pixel_mm=1.0).pixels.max(axis=-1) > 100
+    view = scene_of(Volume(np.full((200, 200, 3), -1000, dtype=np.float32), Geometry((200, 200, 3), np.eye(4))))
+    pixels = draw_slice(view, "axial", 1, pixel_mm=1.0).pixels.max(axis=-1) > 100
     for part in (
         pixels[90:110, :20],
         pixels[90:110, -20:],
@@ -222,12 +222,12 @@ def test_marks_stand_on_all_four_sides() -> None:
 
 def test_oblique_scans_are_shown_on_their_own_grid() -> None:
     volume = body((4.0, 4.0, 5.0), rotation(20, 2))
-    scene = scene_of(volume, {"liver": volume.hu == 150})
+    view = scene_of(volume, {"liver": volume.hu == 150})
     center = (35.0, 0.0, 10.0)
-    at = scene.nearest("axial", center)
-    frame = frame_of(scene, "axial", Crop(center, 80, 80), 1.0)
-    assert frame.spot(scene.index(center)) == pytest.approx((39.5, 39.5))
-    pixels = draw_slice(scene, "axial", at, Shown(marks=False), crop=Crop(center, 80, 80), pixel_mm=1.0).pixels
+    at = view.nearest("axial", center)
+    frame = frame_of(view, "axial", Crop(center, 80, 80), 1.0)
+    assert frame.spot(view.index(center)) == pytest.approx((39.5, 39.5))
+    pixels = draw_slice(view, "axial", at, Shown(marks=False), crop=Crop(center, 80, 80), pixel_mm=1.0).pixels
     rim = np.array(lit(pixels, VOCABULARY["liver"].color))
     assert rim.mean(axis=0) == pytest.approx((39.5, 39.5), abs=2)
 
@@ -264,8 +264,8 @@ def test_what_is_inside_is_drawn_last() -> None:
     whole = np.zeros((20, 16, 12), dtype=bool)
     whole[4:16, 4:12, 7] = True
     # In the order of the masks the lesion comes first, and it reaches the edge of its organ.
-    scene = scene_of(block(), {"liver_tumor": whole, "hepatic_vessel": whole, "liver": whole})
-    pixels = draw_slice(scene, "axial", 7, Shown(marks=False), pixel_mm=1.0).pixels
+    view = scene_of(block(), {"liver_tumor": whole, "hepatic_vessel": whole, "liver": whole})
+    pixels = draw_slice(view, "axial", 7, Shown(marks=False), pixel_mm=1.0).pixels
     assert lit(pixels, VOCABULARY["liver_tumor"].color)
     assert not lit(pixels, VOCABULARY["liver"].color)
-    assert list(scene.slice_masks("axial", 7)) == ["liver", "hepatic_vessel", "liver_tumor"]
+    assert list(view.slice_masks("axial", 7)) == ["liver", "hepatic_vessel", "liver_tumor"]

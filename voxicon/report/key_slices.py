@@ -13,8 +13,8 @@ from voxicon.core.volume import Volume
 from voxicon.findings.lesions import LesionFinding
 from voxicon.report.canvas import to_png
 from voxicon.report.palette import Palette
-from voxicon.report.scene import Scene
 from voxicon.report.slices import Boxed, Crop, Shown, draw_slice
+from voxicon.report.view import View
 
 _NEAR_MM = 6.0
 """Lesions whose largest slices are that near share one. Own choice: two slices of 3 mm."""
@@ -58,21 +58,21 @@ def key_slices(
         palette: Gives colors; those of the vocabulary if left out.
         most: Slices at most.
     """
-    scene = Scene.of(volume, masks, palette or Palette(vocabulary))
+    view = View.of(volume, masks, palette or Palette(vocabulary))
     largest = sorted(findings, key=lambda finding: -finding.axial.longest_mm)
-    bits, voxels = scene.classes_by_slice("axial")
-    chosen = _of_lesions(scene, largest)[:most]
+    bits, voxels = view.classes_by_slice("axial")
+    chosen = _of_lesions(view, largest)[:most]
     chosen += _spread(np.bitwise_count(bits).sum(axis=0), voxels, chosen, most - len(chosen))
-    (x0, x1), (y0, y1), _ = scene.body()
-    sx, sy, _ = scene.geometry.spacing_mm
+    (x0, x1), (y0, y1), _ = view.body()
+    sx, sy, _ = view.geometry.spacing_mm
     found = []
     for at in chosen:
-        middle = scene.geometry.to_world([(x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2, at])
+        middle = view.geometry.to_world([(x0 + x1 - 1) / 2, (y0 + y1 - 1) / 2, at])
         crop = Crop((float(middle[0]), float(middle[1]), float(middle[2])), (x1 - x0) * sx, (y1 - y0) * sy)
-        cut = [f for f in largest if scene.box(f.box_voxels)[2][0] <= at < scene.box(f.box_voxels)[2][1]]
+        cut = [f for f in largest if view.box(f.box_voxels)[2][0] <= at < view.box(f.box_voxels)[2][1]]
         shown = Shown(boxes=tuple(Boxed(f.box_voxels, f.name, _label(f, largest, vocabulary)) for f in cut))
-        stored = scene.stored_index("axial", at)
-        picture = draw_slice(scene, "axial", stored, shown, crop=crop)
+        stored = view.stored_index("axial", at)
+        picture = draw_slice(view, "axial", stored, shown, crop=crop)
         classes = tuple(
             name for i, name in enumerate(masks.names) if int(bits[i // BITS_PER_WORD, at]) >> i % BITS_PER_WORD & 1
         )
@@ -81,13 +81,13 @@ def key_slices(
     return found
 
 
-def _of_lesions(scene: Scene, largest: Sequence[LesionFinding]) -> list[int]:
+def _of_lesions(view: View, largest: Sequence[LesionFinding]) -> list[int]:
     """The slice of every longest diameter, but where one before it cuts the lesion nearly there."""
     chosen: list[int] = []
     for finding in largest:
-        at = scene.stored_index("axial", finding.axial.slice_index)
-        low, high = scene.box(finding.box_voxels)[2]
-        near = _NEAR_MM / scene.geometry.spacing_mm[2]
+        at = view.stored_index("axial", finding.axial.slice_index)
+        low, high = view.box(finding.box_voxels)[2]
+        near = _NEAR_MM / view.geometry.spacing_mm[2]
         if not any(low <= other < high and abs(other - at) <= near for other in chosen):
             chosen.append(at)
     return chosen

@@ -15,8 +15,8 @@ from voxicon.core.concepts import Concept, Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.report.palette import Colors, Palette, Style
-from voxicon.report.scene import Plane, Scene
 from voxicon.report.slices import Crop, Point, Shown, draw_slice
+from voxicon.report.view import Plane, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,20 +54,20 @@ def render_preview(
     """
     from matplotlib.figure import Figure
 
-    scene = Scene.of(volume, masks, Palette(vocabulary, colors))
-    center, size_mm = _framed(scene)
+    view = View.of(volume, masks, Palette(vocabulary, colors))
+    center, size_mm = _framed(view)
     axial_mm = max(size_mm[0], size_mm[1]) / _PANEL_PX
     upright_mm = max(axial_mm, size_mm[2] / _TALLEST_PX)
     upper, lower = round(size_mm[1] / axial_mm), max(_LEGEND_PX, round(size_mm[2] / upright_mm))
     height = _HEAD_PX + upper + _GAP_PX + lower + _FOOT_PX
     figure = Figure(figsize=(_WIDTH_PX / _DPI, height / _DPI), dpi=_DPI, facecolor=_PAPER)
-    slices = [*_levels(scene), _busiest(scene, "coronal"), _busiest(scene, "sagittal")]
-    guides = tuple((plane, scene.stored_index(plane, at)) for plane, at in slices)
+    slices = [*_levels(view), _busiest(view, "coronal"), _busiest(view, "sagittal")]
+    guides = tuple((plane, view.stored_index(plane, at)) for plane, at in slices)
     shown = Shown(fill=_FILL, guides=guides)
     for column, (plane, at) in enumerate(slices):
         row, mm = (0, axial_mm) if plane == "axial" else (1, upright_mm)
         crop = _crop(plane, center, size_mm)
-        picture = draw_slice(scene, plane, scene.stored_index(plane, at), shown, crop=crop, pixel_mm=mm).pixels
+        picture = draw_slice(view, plane, view.stored_index(plane, at), shown, crop=crop, pixel_mm=mm).pixels
         free = (lower if row else upper) - picture.shape[0], _PANEL_PX - picture.shape[1]
         top = _HEAD_PX + row * (upper + _GAP_PX) + free[0] // 2
         left = _EDGE_PX + column % 3 * (_PANEL_PX + _GAP_PX) + free[1] // 2
@@ -75,7 +75,7 @@ def render_preview(
         figure.figimage(picture, left, height - top - picture.shape[0])
     width = _PANEL_PX / _WIDTH_PX
     axes = figure.add_axes((1 - _EDGE_PX / _WIDTH_PX - width, _FOOT_PX / height, width, lower / height))
-    _legend(axes, masks, scene.palette, lower * 72 / _DPI)
+    _legend(axes, masks, view.palette, lower * 72 / _DPI)
     _lines(figure, volume, footer)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=_PAPER, metadata={"Software": None})
@@ -95,11 +95,11 @@ def _lines(figure: Figure, volume: Volume, footer: str) -> None:
     figure.text(left, bottom, footer, color=_DIM, fontsize=9, va="center")
 
 
-def _framed(scene: Scene) -> tuple[Point, tuple[float, float, float]]:
+def _framed(view: View) -> tuple[Point, tuple[float, float, float]]:
     """Middle of the patient, RAS, and the lengths shown along each axis; no picture is mostly air."""
-    box = scene.body()
-    x, y, z = (float(value) for value in scene.geometry.to_world([(low + high - 1) / 2 for low, high in box]))
-    sx, sy, sz = ((high - low) * s for (low, high), s in zip(box, scene.geometry.spacing_mm, strict=True))
+    box = view.body()
+    x, y, z = (float(value) for value in view.geometry.to_world([(low + high - 1) / 2 for low, high in box]))
+    sx, sy, sz = ((high - low) * s for (low, high), s in zip(box, view.geometry.spacing_mm, strict=True))
     return (x, y, z), (sx, sy, sz)
 
 
@@ -109,27 +109,27 @@ def _crop(plane: Plane, center: Point, size_mm: tuple[float, float, float]) -> C
     return Crop(center, *shown)
 
 
-def _levels(scene: Scene) -> list[tuple[Plane, int]]:
+def _levels(view: View) -> list[tuple[Plane, int]]:
     """Axial slices at shares of the height that the masks take, or the scan; the nearest goes to lesions instead."""
-    bits, voxels = scene.classes_by_slice("axial")
+    bits, voxels = view.classes_by_slice("axial")
     hits = np.flatnonzero(voxels)
     low, high = (int(hits[0]), int(hits[-1])) if len(hits) else (0, len(voxels) - 1)
     levels = [round(low + share * (high - low)) for share in _AXIAL_LEVELS]
-    lesions = np.flatnonzero((bits & scene.lesion_bits()[:, None]).any(axis=0))
+    lesions = np.flatnonzero((bits & view.lesion_bits()[:, None]).any(axis=0))
     if len(lesions):
         middle = int(lesions[len(lesions) // 2])
         levels[int(np.argmin([abs(at - middle) for at in levels]))] = middle
     return [("axial", at) for at in levels]
 
 
-def _busiest(scene: Scene, plane: Plane) -> tuple[Plane, int]:
+def _busiest(view: View, plane: Plane) -> tuple[Plane, int]:
     """The slice through the most classes, lesions first, then through the most voxels; the middle one without masks."""
-    bits, voxels = scene.classes_by_slice(plane)
+    bits, voxels = view.classes_by_slice(plane)
     if not voxels.any():
         return plane, len(voxels) // 2
     classes = np.bitwise_count(bits).sum(axis=0)
-    lesions = np.bitwise_count(bits & scene.lesion_bits()[:, None]).sum(axis=0)
-    return plane, int(np.argmax(lesions * len(scene.names) + classes + voxels / (voxels.max() + 1)))
+    lesions = np.bitwise_count(bits & view.lesion_bits()[:, None]).sum(axis=0)
+    return plane, int(np.argmax(lesions * len(view.names) + classes + voxels / (voxels.max() + 1)))
 
 
 def _legend(axes: Axes, masks: MaskSet, palette: Palette, height_pt: float) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from voxicon.report.canvas import GUIDE, INK, Canvas, Pixels, Spot, text_width
 from voxicon.report.palette import Color, Style
-from voxicon.report.scene import AXIS, Plane, Range, Scene
+from voxicon.report.view import AXIS, Plane, Range, View
 
 SHOWN_HU = (-160.0, 240.0)
 """Soft tissue window, level 40 width 400. Source: the usual abdominal preset of viewers."""
@@ -121,7 +121,7 @@ class Picture:
 
 
 def draw_slice(
-    scene: Scene,
+    view: View,
     plane: Plane,
     at: int,
     shown: Shown | None = None,
@@ -132,7 +132,7 @@ def draw_slice(
     """Draw one slice.
 
     Args:
-        scene: The scan and its masks.
+        view: The scan and its masks.
         plane: Which way it is cut.
         at: Index of the slice in the scan as stored, along the voxel axis that runs closest to the plane's normal.
         shown: What is drawn on it; masks, marks and scale bar if left out.
@@ -140,19 +140,19 @@ def draw_slice(
         pixel_mm: Size of a pixel.
     """
     shown = shown or Shown()
-    index = scene.stored_index(plane, at)
-    frame = frame_of(scene, plane, crop, pixel_mm)
-    canvas = Canvas(_gray(scene, plane, index, frame, shown.window_hu))
-    for name, flat in scene.slice_masks(plane, index).items():
+    index = view.stored_index(plane, at)
+    frame = frame_of(view, plane, crop, pixel_mm)
+    canvas = Canvas(_gray(view, plane, index, frame, shown.window_hu))
+    for name, flat in view.slice_masks(plane, index).items():
         if shown.outlines is None or name in shown.outlines or name in shown.thin:
             thin = name in shown.thin
-            _mask(canvas, frame, flat, scene.palette[name], 1 if thin else shown.outline_px, 0 if thin else shown.fill)
+            _mask(canvas, frame, flat, view.palette[name], 1 if thin else shown.outline_px, 0 if thin else shown.fill)
     for other, number in shown.guides:
-        _guide(canvas, frame, AXIS[other], scene.stored_index(other, number))
+        _guide(canvas, frame, AXIS[other], view.stored_index(other, number))
     for ends in shown.lines:
-        _measure(canvas, *(frame.spot(one) for one in scene.index(ends)))
+        _measure(canvas, *(frame.spot(one) for one in view.index(ends)))
     for box in shown.boxes:
-        _box(canvas, frame, scene.box(box.box_voxels), index, scene.palette[box.name].color, box.label, shown)
+        _box(canvas, frame, view.box(box.box_voxels), index, view.palette[box.name].color, box.label, shown)
     if shown.marks:
         _marks(canvas, plane, shown.letters_px)
         _scale_bar(canvas, pixel_mm, shown.letters_px)
@@ -199,23 +199,23 @@ class Frame:
         return down, along
 
 
-def frame_of(scene: Scene, plane: Plane, crop: Crop | None, pixel_mm: float) -> Frame:
+def frame_of(view: View, plane: Plane, crop: Crop | None, pixel_mm: float) -> Frame:
     """The frame of a crop, or of the whole slice."""
     axis = AXIS[plane]
     a, b = (other for other in range(3) if other != axis)
-    shape, spacing = scene.geometry.shape, scene.geometry.spacing_mm
+    shape, spacing = view.geometry.shape, view.geometry.spacing_mm
     if crop is None:
         center, size_mm = ((shape[a] - 1) / 2, (shape[b] - 1) / 2), (shape[a] * spacing[a], shape[b] * spacing[b])
     else:
-        index = scene.index(crop.center_mm)
+        index = view.index(crop.center_mm)
         center, size_mm = (float(index[a]), float(index[b])), (crop.width_mm, crop.height_mm)
     columns, rows = (max(1, round(length / pixel_mm)) for length in size_mm)
     return Frame(axis, (a, b), center, (rows, columns), (spacing[a] / pixel_mm, spacing[b] / pixel_mm))
 
 
-def _gray(scene: Scene, plane: Plane, index: int, frame: Frame, window_hu: tuple[float, float]) -> Pixels:
+def _gray(view: View, plane: Plane, index: int, frame: Frame, window_hu: tuple[float, float]) -> Pixels:
     low, high = window_hu
-    flat = np.clip((scene.slice_hu(plane, index).astype(np.float32) - low) / (high - low), 0, 1)
+    flat = np.clip((view.slice_hu(plane, index).astype(np.float32) - low) / (high - low), 0, 1)
     down, along = frame.indices()
     gray = _sampled(flat, along, down)
     for axis, (places, n) in enumerate(((down, flat.shape[1]), (along, flat.shape[0]))):

@@ -28,7 +28,7 @@ _KINDS = ("organ", "vessel", "lesion")
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class View:
     """What pictures are drawn from. Arrays are views, in RAS order; nothing is copied.
 
     Attributes:
@@ -48,8 +48,8 @@ class Scene:
     palette: Palette
 
     @classmethod
-    def of(cls, volume: Volume, masks: MaskSet, palette: Palette) -> Scene:
-        """The scene of a scan and masks on its grid."""
+    def of(cls, volume: Volume, masks: MaskSet, palette: Palette) -> View:
+        """The view of a scan and masks on its grid."""
         hu, geometry = to_ras_order(volume.hu, volume.geometry)
         words = tuple(to_ras_order(word, volume.geometry)[0] for word in masks.words)
         return cls(hu, words, masks.names, geometry, volume.geometry, palette)
