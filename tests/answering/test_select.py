@@ -303,7 +303,7 @@ QUESTIONS = (
 
 def _told(belly: object) -> list[object]:
     return [
-        [one for one in clause.targets[0].found]
+        list(clause.targets[0].found)
         for text in QUESTIONS
         for clause in clauses(text, belly)  # type: ignore[arg-type]
     ]

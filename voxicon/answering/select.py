@@ -17,8 +17,8 @@ NEAR_MM: Final = 10.0
 """Surfaces that are no farther apart are near each other. Own choice: a finger's breadth."""
 
 _ROUNDING: Final = 1e-6
-"""Sizes and distances that differ by no more, as a share of the limit, are equal: voxels of 0.016 ml, five of them, must
-be "at least 0.08 ml", however the grid's numbers round and whichever way it is turned."""
+"""Sizes and distances that differ by no more, as a share of the limit, are equal: five voxels of 0.016 ml must be "at
+least 0.08 ml", however the grid's numbers round and whichever way it is turned."""
 
 _RANKS = ("largest", "smallest")
 
