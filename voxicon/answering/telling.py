@@ -143,6 +143,8 @@ def _verdict(verdict: Detection, lesions: Sequence[LesionFinding], say: Language
     name, threshold = say.name(verdict.name), say.number(verdict.threshold, 2)
     score, volume = say.number(verdict.score, 2), say.amount(verdict.volume_ml)
     told = [] if verdict.measured is None else _worth(verdict.measured, say)
+    if verdict.detected and not verdict.lesions:
+        return [say.say("impression.score_alone", name=name, threshold=threshold, score=score), *told]
     if verdict.detected:
         largest = say.say("impression.largest", verdict.lesions, **_largest(lesions[0], say)) if lesions else ""
         line = say.say("impression.found", verdict.lesions, name=name, volume=volume, largest=largest)
