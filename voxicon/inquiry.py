@@ -23,7 +23,7 @@ from voxicon.core.clock import Clock
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
-from voxicon.errors import UnknownClass
+from voxicon.errors import UsageError
 from voxicon.evaluate.tumors import CANDIDATE
 from voxicon.infer.cleanup import candidates
 from voxicon.io.atomic import write_text
@@ -89,13 +89,10 @@ def understood(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[tuple[str,
     for number, text in enumerate(texts, start=1):
         try:
             pairs.append((text, parse(text, vocabulary)))
-        except UnknownClass as error:
-            raise UnknownClass(_numbered(str(error), number, texts)) from None
+        except UsageError as error:
+            which = "request" if len(texts) == 1 else f"request {number} of {len(texts)}"
+            raise type(error)(f"{which}: {str(error).removeprefix('request: ')}", code=error.code) from None
     return tuple(pairs)
-
-
-def _numbered(message: str, number: int, texts: Sequence[str]) -> str:
-    return message if len(texts) == 1 else f"request {number} of {len(texts)}: {message}"
 
 
 @dataclass(frozen=True)
