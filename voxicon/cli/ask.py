@@ -77,7 +77,7 @@ def ask(
     if not texts:
         raise UsageError("no request given; try: voxicon ask ct.nii.gz 'measure the liver'")
     from voxicon.answering.language import language
-    from voxicon.inquiry import finder_of, understood
+    from voxicon.inquiry import finder_of, needed, understood
 
     overlap = FAST_OVERLAP if fast else None
     finder = finder_of(weights, device=device, engine=engine, overlap=overlap, locate=locate)
@@ -89,6 +89,7 @@ def ask(
         _tell_understood(pairs, err=as_json)
     if parse_only:
         return
+    needed(pairs, finder, masks=masks)  # what cannot be answered is refused before a scan is read
     from voxicon.io.nifti import read_volume
     from voxicon.workflow import find_jobs
 
