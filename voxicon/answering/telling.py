@@ -110,8 +110,7 @@ def _compared(comparison: Comparison, say: Language) -> str:
         if at and ratio is not None:
             text += f" ({say.say('answers.of_first', value=say.number(ratio, 2), first=comparison.names[0])})"
         elif at and difference is not None:
-            sign = "+" if difference > 0 else ""
-            text += f" ({sign}{say.number(difference, digits)} {comparison.unit})"
+            text += f" ({say.number(difference, digits, signed=True)} {comparison.unit})"
         told.append(text if value is not None else f"{name}: {say.say('answers.none')}")
     return f"{say.say(f'quantities.{comparison.quantity}')}: {', '.join(told)}"
 
