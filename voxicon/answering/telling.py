@@ -110,7 +110,8 @@ def _compared(comparison: Comparison, say: Language) -> str:
         if at and ratio is not None:
             text += f" ({say.say('answers.of_first', value=say.number(ratio, 2), first=comparison.names[0])})"
         elif at and difference is not None:
-            text += f" ({say.number(difference, digits, signed=True)} {comparison.unit})"
+            told_as = say.number(difference, digits, signed=True)
+            text += f" ({say.say('answers.difference', value=told_as, unit=comparison.unit)})"
         told.append(text if value is not None else f"{name}: {say.say('answers.none')}")
     return f"{say.say(f'quantities.{comparison.quantity}')}: {', '.join(told)}"
 
