@@ -278,7 +278,7 @@ def test_the_belly_in_sentences() -> None:
 FORBIDDEN = (
     "benign", "malign", "cancer", "carcinom", "metasta", "diagnos", "recommend", "should", "must", "suspicious",
     "suggest", "likely", "probably", "disease", "patholog", "histolog", "abnormal", "follow-up", "biopsy", "treat",
-    "resect", "advise", "urgent", "indicat", "consistent with", "neoplas", "lymphom", "adenom", "hemangiom", "stage",
+    "resect", "advise", "urgent", "indicate", "consistent with", "neoplas", "lymphom", "adenom", "hemangiom", "stage",
     "rule out", "clear of", "healthy liver", "unremarkable",
 )  # fmt: skip
 
