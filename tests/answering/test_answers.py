@@ -249,9 +249,11 @@ def test_what_is_missing_is_none_and_nothing_is_compared_with_it() -> None:
     first = compared("compare the spleen with the liver", belly)[0]
     assert (first.values[0], first.differences, first.ratios) == (None, (None, None), (None, None))
     assert density.values[1] is None
-    # A class of a family that nobody looked for is missing too.
+    (family,) = compared("compare the volume of the kidneys", scene(kidney_left=np.zeros(SHAPE, bool)))
+    assert (family.names, family.values[0]) == (("left kidney", "right kidney"), None)
+    # What nobody looked for is not compared: None says that it was looked for and is not there.
     (family,) = compared("compare the volume of the kidneys", scene("kidney_right"))
-    assert (family.names, family.values[1]) == (("left kidney", "right kidney"), None)
+    assert family.names == ("left kidney",)
 
 
 def test_a_first_value_of_0_has_no_ratios() -> None:

@@ -121,6 +121,14 @@ def test_compare() -> None:
     assert compared(missing) == "volume: liver: none found, spleen 12.0 ml"
 
 
+def test_compare_tells_what_was_not_looked_for() -> None:
+    (clause,) = clauses("compare the volume of the kidneys", scene("kidney_right"))
+    assert answer_lines(clause, {}, SAY) == [
+        "volume: left kidney 6.4 ml",
+        "left and right kidney: not looked for: right kidney",
+    ]
+
+
 def of(**changes: Any) -> list[str]:
     """The impression of one kind of lesion."""
     lesions = changes.pop("found", ())

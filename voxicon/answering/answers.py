@@ -84,7 +84,7 @@ class Comparison(Finding):
     Attributes:
         quantity: ``volume`` (ml), ``diameter`` (mm, longest axial) or ``density`` (HU, mean).
         unit: Its unit.
-        names: What is compared, in plain words.
+        names: What is compared, in plain words: targets, or where there is but one, its classes that were looked for.
         values: One for each; None for what was not found.
         differences: Value minus the first one; None where one of the two is.
         ratios: Value through the first one; None likewise, for HU, and where the first is 0.
@@ -212,7 +212,7 @@ class Answerer:
     def _comparisons(self, clause: Clause, targets: Sequence[TargetAnswer]) -> tuple[Comparison, ...]:
         items: list[tuple[str, list[Found]]] = [(target.said, list(target.found)) for target in targets]
         if len(items) == 1:
-            names = [*targets[0].looked_for, *targets[0].not_looked_for]
+            names = targets[0].looked_for
             display = {name: self.scene.vocabulary[name].display_name for name in names}
             items = [(display[name], [one for one in targets[0].found if one.name == name]) for name in names]
         wanted: dict[Quantity, None] = {}

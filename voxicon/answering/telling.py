@@ -18,7 +18,8 @@ Lesions = Mapping[tuple[str, int], LesionFinding]
 def answer_lines(clause: ClauseAnswer, lesions: Lesions, say: Language) -> list[str]:
     """A clause's answer, a line for each thing to be told."""
     if clause.action == "compare":
-        return [_compared(comparison, say) for comparison in clause.comparisons]
+        lost = [line for target in clause.targets for line in _lost(target, say)]
+        return [*(_compared(comparison, say) for comparison in clause.comparisons), *lost]
     if not clause.targets:
         return [say.say("answers.whole_report")]
     return [line for target in clause.targets for line in _target_lines(clause, target, lesions, say)]
@@ -39,6 +40,10 @@ def _target_lines(clause: ClauseAnswer, target: TargetAnswer, lesions: Lesions, 
     absent = [name for name in target.looked_for if all(one.name != name for one in target.found)]
     if absent and target.found:
         yield f"{target.said}: {say.say('answers.missing', names=say.names(absent))}"
+    yield from _lost(target, say)
+
+
+def _lost(target: TargetAnswer, say: Language) -> Iterator[str]:
     if target.not_looked_for:
         yield f"{target.said}: {say.say('answers.unknown', names=say.names(target.not_looked_for))}"
 
