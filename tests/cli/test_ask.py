@@ -170,6 +170,13 @@ def test_requests_from_a_file(ask: Ask, tmp_path: Path, out: Path) -> None:
     ]
 
 
+def test_a_file_of_requests_may_begin_with_a_byte_order_mark(ask: Ask, tmp_path: Path) -> None:
+    lines = tmp_path / "requests.txt"
+    lines.write_text("# of an editor on Windows\r\ncount the kidneys\r\n", encoding="utf-8-sig", newline="")
+    code, told, _ = ask("--request-file", lines, "--parse-only")
+    assert (code, told) == (0, "understood: count: left and right kidney\n")
+
+
 def test_parse_only(ask: Ask, tmp_path: Path) -> None:
     nowhere = tmp_path / "no.nii.gz"
     code, told, errors = ask(TUMORS, "segment the brain", "--parse-only", scan=nowhere, given=None)
