@@ -85,6 +85,14 @@ def test_a_request_is_understood_answered_and_written(ask: Ask, out: Path) -> No
     assert (out / "measurements.csv").read_text().count("\n") == 1 + 5
 
 
+def test_what_is_odd_about_a_scan_is_told(ask: Ask, out: Path) -> None:
+    code, _, errors = ask(TUMORS, "--hu-offset", "200")
+    assert code == 0
+    (warning,) = json.loads((out / "findings.json").read_text())["warnings"]
+    assert "neither air nor fat" in warning
+    assert f"  warning: {warning}" in errors.splitlines()
+
+
 def test_quiet_says_answers_alone(ask: Ask, out: Path) -> None:
     code, told, errors = ask(TUMORS, "-q")
     assert (code, told, errors) == (0, ANSWER.format(folder=out), "")

@@ -77,7 +77,7 @@ def _placed(piece: Piece, place: Place, scene: Scene) -> Piece | None:
     for name in place.classes:
         if name not in scene.boxes:
             continue
-        area = piece.mask if name == piece.name else scene.within(piece.box, name)
+        area = scene.within(piece.box, name)
         if place.part:
             part = _part(name, place.part, scene)
             if part is None:
@@ -94,8 +94,6 @@ def _part(organ: str, part: str, scene: Scene) -> Part | None:
 
 def _spared(piece: Piece, gone: Iterable[str], scene: Scene) -> Piece | None:
     for name in gone:
-        if name == piece.name:
-            return None
         left = scene.trimmed(piece, ~scene.within(piece.box, name))
         if left is None:
             return None
