@@ -23,11 +23,11 @@ from voxicon.core.clock import Clock
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
-from voxicon.errors import UnknownClass
+from voxicon.errors import UsageError
 from voxicon.evaluate.tumors import CANDIDATE
 from voxicon.infer.cleanup import candidates
 from voxicon.io.atomic import write_bytes, write_text
-from voxicon.io.masks import SEGMENTATIONS, read_masks
+from voxicon.io.masks import SEGMENTATIONS, mask_files, read_masks
 from voxicon.io.nifti import write_mask
 from voxicon.result import DISCLAIMER, Result
 from voxicon.version import __version__
@@ -68,7 +68,7 @@ def finder_of(weights: str | Path, **options: Any) -> Finder:
         options: Likewise.
 
     Raises:
-        CheckpointError: The weights are missing or damaged.
+        CheckpointError: The weights are missing or damaged, or what their card says of thresholds is.
     """
     from voxicon.infer.settings import vocabulary_of
     from voxicon.model.checkpoint import read_metadata
@@ -79,6 +79,7 @@ def finder_of(weights: str | Path, **options: Any) -> Finder:
     metadata = read_metadata(path)
     vocabulary = vocabulary_of(metadata.card, path.stem)
     classes = tuple(name for name in vocabulary.names if name in metadata.trained)
+    operating_points(metadata.card, path.stem)  # refused now, not after all has been computed
     return Finder(path.stem, vocabulary, classes, metadata.card, lambda: load(path, **options))
 
 
@@ -92,13 +93,38 @@ def understood(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[tuple[str,
     for number, text in enumerate(texts, start=1):
         try:
             pairs.append((text, parse(text, vocabulary)))
-        except UnknownClass as error:
-            raise UnknownClass(_numbered(str(error), number, texts)) from None
+        except UsageError as error:
+            which = "request" if len(texts) == 1 else f"request {number} of {len(texts)}"
+            raise type(error)(f"{which}: {str(error).removeprefix('request: ')}", code=error.code) from None
     return tuple(pairs)
 
 
-def _numbered(message: str, number: int, texts: Sequence[str]) -> str:
-    return message if len(texts) == 1 else f"request {number} of {len(texts)}: {message}"
+def needed(
+    requests: Sequence[tuple[str, Request]],
+    finder: Finder | None,
+    *,
+    masks: str | Path | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> Needs:
+    """What has to be found to answer requests. Neither scan nor masks nor the network are read.
+
+    Args:
+        requests: As of `ask`.
+        finder: Likewise.
+        masks: Likewise; names of files suffice.
+        vocabulary: Where there is no finder; the package's own by default.
+
+    Raises:
+        UnknownClass: Something that is asked for is neither among the masks nor known to the weights.
+        UsageError: A part of an organ that cannot be told from its mask.
+        InputError: There is no mask in the folder.
+    """
+    known = finder.vocabulary if finder else vocabulary or Vocabulary.default()
+    given = mask_files(Path(masks), known) if masks is not None else ()
+    by = [f"weights {finder.name!r}"] if finder else []
+    by += [f"the masks in {masks}"] if masks is not None else []
+    able = {*given, *(finder.classes if finder else ())}
+    return needs_of([request for _, request in requests], known, able, " and ".join(by))
 
 
 @dataclass(frozen=True)
@@ -205,11 +231,10 @@ def ask(
         InputError: The scan or a mask cannot be used.
     """
     vocabulary = finder.vocabulary if finder else language.vocabulary
+    needs = needed(requests, finder, masks=masks, vocabulary=vocabulary)
     clock = Clock()
     given = read_masks(Path(masks), volume.geometry, vocabulary) if masks is not None else None
     clock.lap("masks")
-    able = {*(given or ()), *(finder.classes if finder else ())}
-    needs = needs_of([request for _, request in requests], vocabulary, able, _by(finder, masks))
     to_find = tuple(name for name in needs.classes if given is None or name not in given)
     if to_find and finder is not None:
         segmenter = finder.load()
@@ -242,11 +267,6 @@ class _Joined:
     @property
     def is_given(self) -> tuple[str, ...]:
         return tuple(name for name in self.masks if self.given is not None and name in self.given)
-
-
-def _by(finder: Finder | None, masks: str | Path | None) -> str:
-    parts = [f"weights {finder.name!r}"] if finder else []
-    return " and ".join([*parts, *([f"the masks in {masks}"] if masks is not None else [])])
 
 
 def _nothing_found(volume: Volume, vocabulary: Vocabulary) -> Result:
@@ -332,4 +352,4 @@ def _scan(volume: Volume) -> Scan:
     )
 
 
-__all__ = ["ANSWERS", "Finder", "Inquiry", "ask", "finder_of", "understood"]
+__all__ = ["ANSWERS", "Finder", "Inquiry", "ask", "finder_of", "needed", "understood"]

@@ -66,6 +66,7 @@ class TargetAnswer(Finding):
         said: The target in plain words.
         looked_for: Its classes that could be looked for.
         not_looked_for: Its classes that the weights do not know and of which no mask was given.
+        narrowed: Whether less than all of its classes is meant: by side, place, size or what is left out.
         found: What was found; empty for nothing.
         masks: Files, relative to the result folder, whose voxels together are the answer.
     """
@@ -73,6 +74,7 @@ class TargetAnswer(Finding):
     said: str
     looked_for: tuple[str, ...]
     not_looked_for: tuple[str, ...]
+    narrowed: bool
     found: tuple[Found, ...]
     masks: tuple[str, ...]
 
@@ -84,7 +86,7 @@ class Comparison(Finding):
     Attributes:
         quantity: ``volume`` (ml), ``diameter`` (mm, longest axial) or ``density`` (HU, mean).
         unit: Its unit.
-        names: What is compared, in plain words.
+        names: What is compared, in plain words: targets, or where there is but one, its classes that were looked for.
         values: One for each; None for what was not found.
         differences: Value minus the first one; None where one of the two is.
         ratios: Value through the first one; None likewise, for HU, and where the first is 0.
@@ -186,11 +188,12 @@ class Answerer:
             looked_for = tuple(name for name in target.classes if name in self.scene.masks)
             pieces = select(target, without, self.scene)
             masks = tuple(f"{self.folder_of_masks}/{name}.nii.gz" for name in looked_for)
-            if is_narrowed(target, without, self.scene):
+            narrowed = is_narrowed(target, without, self.scene)
+            if narrowed:
                 masks = (self._cut(target, pieces),)
             lost = tuple(name for name in target.classes if name not in self.scene.masks)
             found = tuple(self._found(piece) for piece in pieces)
-            self._known[key] = TargetAnswer(target.in_plain_words(), looked_for, lost, found, masks)
+            self._known[key] = TargetAnswer(target.in_plain_words(), looked_for, lost, narrowed, found, masks)
         return self._known[key]
 
     def _found(self, piece: Piece) -> Found:
@@ -212,7 +215,7 @@ class Answerer:
     def _comparisons(self, clause: Clause, targets: Sequence[TargetAnswer]) -> tuple[Comparison, ...]:
         items: list[tuple[str, list[Found]]] = [(target.said, list(target.found)) for target in targets]
         if len(items) == 1:
-            names = [*targets[0].looked_for, *targets[0].not_looked_for]
+            names = targets[0].looked_for
             display = {name: self.scene.vocabulary[name].display_name for name in names}
             items = [(display[name], [one for one in targets[0].found if one.name == name]) for name in names]
         wanted: dict[Quantity, None] = {}

@@ -53,7 +53,8 @@ class Detection(Finding):
 
     Attributes:
         name: The class.
-        detected: A score of at least the threshold; where masks were given, any voxel.
+        detected: A score of at least the threshold; without a measured one, any voxel of the mask. Where the threshold
+            lies below the mask's own, a score may reach it and the mask hold nothing.
         score: Largest probability anywhere that cleanup rules allow; None where masks were given or no scores are.
         threshold: What the score was held against; None likewise.
         measured: What is known of the threshold; None where nothing was measured, so that nobody knows what is missed.

@@ -111,6 +111,7 @@ def schema() -> dict[str, Any]:
         entry = entries[kind.__name__]
         entry["description"], told = _described(kind.__doc__ or "")
         entry["additionalProperties"] = False
+        entry["required"] = list(entry["properties"])  # what has a default is written like all else
         for name, text in told.items():
             entry["properties"][name]["description"] = text
     made["properties"]["format"]["const"] = FORMAT

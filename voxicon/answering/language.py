@@ -67,12 +67,12 @@ class Language:
             return items[0]
         return self.say("list_and", first=", ".join(items[:-1]), last=items[-1])
 
-    def number(self, value: float | None, digits: int = 0) -> str:
-        """A number with that many decimals; a dash for None."""
+    def number(self, value: float | None, digits: int = 0, *, signed: bool = False) -> str:
+        """A number with that many decimals, where wanted with a plus too; a dash for None. A 0 has no sign."""
         if value is None:
             return NOTHING
-        text = f"{value:,.{digits}f}"
-        text = text if float(text.replace(",", "")) else text.lstrip("-")
+        text = f"{value:{'+' if signed else ''},.{digits}f}"
+        text = text if float(text.replace(",", "")) else text.lstrip("+-")
         signs = {",": self.entries["thousands"], ".": self.entries["decimal"]}
         return "".join(signs.get(sign, sign) for sign in text)
 

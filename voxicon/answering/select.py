@@ -16,6 +16,10 @@ from voxicon.findings.shape import cropped
 NEAR_MM: Final = 10.0
 """Surfaces that are no farther apart are near each other. Own choice: a finger's breadth."""
 
+_ROUNDING: Final = 1e-6
+"""Sizes and distances that differ by no more, as a share of the limit, are equal: five voxels of 0.016 ml must be "at
+least 0.08 ml", however the grid's numbers round and whichever way it is turned."""
+
 _RANKS = ("largest", "smallest")
 
 
@@ -73,7 +77,7 @@ def _placed(piece: Piece, place: Place, scene: Scene) -> Piece | None:
     for name in place.classes:
         if name not in scene.boxes:
             continue
-        area = piece.mask if name == piece.name else scene.within(piece.box, name)
+        area = scene.within(piece.box, name)
         if place.part:
             part = _part(name, place.part, scene)
             if part is None:
@@ -90,8 +94,6 @@ def _part(organ: str, part: str, scene: Scene) -> Part | None:
 
 def _spared(piece: Piece, gone: Iterable[str], scene: Scene) -> Piece | None:
     for name in gone:
-        if name == piece.name:
-            return None
         left = scene.trimmed(piece, ~scene.within(piece.box, name))
         if left is None:
             return None
@@ -104,12 +106,8 @@ def _holds(piece: Piece, condition: Condition, scene: Scene) -> bool:
     if condition.kind in ("near", "touching", "within"):
         limit = {"near": NEAR_MM, "touching": 0.0, "within": value}[condition.kind]
         distances = [scene.distance_mm(piece, name) for name in condition.classes if name in scene.masks]
-        return any(distance is not None and distance <= limit for distance in distances)
+        return any(distance is not None and distance <= limit * (1 + _ROUNDING) for distance in distances)
     measured = scene.measure(piece)
     size = measured.longest_mm if condition.unit == "mm" else measured.volume_ml
-    return {
-        "larger": size > value,
-        "smaller": size < value,
-        "at_least": size >= value,
-        "at_most": size <= value,
-    }[condition.kind]
+    above, below = size > value * (1 + _ROUNDING), size < value * (1 - _ROUNDING)
+    return {"larger": above, "smaller": below, "at_least": not below, "at_most": not above}[condition.kind]

@@ -18,7 +18,8 @@ Lesions = Mapping[tuple[str, int], LesionFinding]
 def answer_lines(clause: ClauseAnswer, lesions: Lesions, say: Language) -> list[str]:
     """A clause's answer, a line for each thing to be told."""
     if clause.action == "compare":
-        return [_compared(comparison, say) for comparison in clause.comparisons]
+        lost = [line for target in clause.targets for line in _lost(target, say)]
+        return [*(_compared(comparison, say) for comparison in clause.comparisons), *lost]
     if not clause.targets:
         return [say.say("answers.whole_report")]
     return [line for target in clause.targets for line in _target_lines(clause, target, lesions, say)]
@@ -35,10 +36,18 @@ def _target_lines(clause: ClauseAnswer, target: TargetAnswer, lesions: Lesions, 
         quantities = clause.quantities if clause.action == "measure" else ("size", "density")
         for one in target.found:
             told = _box(one, say) if clause.action == "mark" else _measured(one, quantities, say)
-            yield f"{piece_name(one, lesions, say)}: {told}"
-    absent = [name for name in target.looked_for if all(one.name != name for one in target.found)]
+            # A part of one organ is told by its own name.
+            alone = one.number is None and target.narrowed and len(target.found) == 1
+            yield f"{target.said if alone else piece_name(one, lesions, say)}: {told}"
+    # What a size or a place rules out is not missing.
+    wanted = () if target.narrowed else target.looked_for
+    absent = [name for name in wanted if all(one.name != name for one in target.found)]
     if absent and target.found:
         yield f"{target.said}: {say.say('answers.missing', names=say.names(absent))}"
+    yield from _lost(target, say)
+
+
+def _lost(target: TargetAnswer, say: Language) -> Iterator[str]:
     if target.not_looked_for:
         yield f"{target.said}: {say.say('answers.unknown', names=say.names(target.not_looked_for))}"
 
@@ -74,6 +83,9 @@ def _sum(target: TargetAnswer, say: Language) -> str:
     if any(one.number is not None for one in target.found):
         return say.say("answers.lesions", len(target.found), volume=volume)
     classes = [*target.looked_for, *target.not_looked_for]
+    if target.narrowed and len(classes) > 1:
+        names = say.names([one.name for one in target.found])
+        return say.say("answers.these", names=names, volume=volume) + _border_of(target.found, say)
     if len(classes) > 1:
         n = len({one.name for one in target.found})
         return say.say("answers.classes", n=n, of=len(classes), volume=volume)
@@ -106,6 +118,11 @@ def _box(one: Found, say: Language) -> str:
     return say.say("answers.box", x=x, y=y, z=z, voxels=voxels)
 
 
+def _border_of(found: Sequence[Found], say: Language) -> str:
+    cut = [one for one in found if one.touches_border]
+    return _border(cut[0], say) if cut else ""
+
+
 def _border(one: Found, say: Language) -> str:
     return f" ({say.say('answers.border')})" if one.touches_border else ""
 
@@ -114,13 +131,14 @@ def _compared(comparison: Comparison, say: Language) -> str:
     digits = 0 if comparison.unit == "HU" else 1
     told = []
     for at, (name, value) in enumerate(zip(comparison.names, comparison.values, strict=True)):
-        text = f"{name} {say.number(value, digits)} {comparison.unit}"
+        amount = say.amount(value) if value is not None and comparison.unit == "ml" else say.number(value, digits)
+        text = f"{name} {amount} {comparison.unit}"
         ratio, difference = comparison.ratios[at], comparison.differences[at]
         if at and ratio is not None:
             text += f" ({say.say('answers.of_first', value=say.number(ratio, 2), first=comparison.names[0])})"
         elif at and difference is not None:
-            sign = "+" if difference > 0 else ""
-            text += f" ({sign}{say.number(difference, digits)} {comparison.unit})"
+            told_as = say.number(difference, digits, signed=True)
+            text += f" ({say.say('answers.difference', value=told_as, unit=comparison.unit)})"
         told.append(text if value is not None else f"{name}: {say.say('answers.none')}")
     return f"{say.say(f'quantities.{comparison.quantity}')}: {', '.join(told)}"
 
@@ -152,6 +170,8 @@ def _verdict(verdict: Detection, lesions: Sequence[LesionFinding], say: Language
     name, threshold = say.name(verdict.name), say.number(verdict.threshold, 2)
     score, volume = say.number(verdict.score, 2), say.amount(verdict.volume_ml)
     told = [] if verdict.measured is None else worth(verdict.measured, say)
+    if verdict.detected and not verdict.lesions:
+        return [say.say("impression.score_alone", name=name, threshold=threshold, score=score), *told]
     if verdict.detected:
         largest = say.say("impression.largest", verdict.lesions, **_largest(lesions[0], say)) if lesions else ""
         line = say.say("impression.found", verdict.lesions, name=name, volume=volume, largest=largest)
@@ -171,9 +191,9 @@ def _largest(lesion: LesionFinding, say: Language) -> dict[str, str]:
     )  # fmt: skip
     where = density = sure = ""
     if near := lesion.organ or lesion.beside:
-        key = "where" if lesion.organ else "beside"
+        how = "where" if lesion.organ else "beside"
         third = say.say(f"thirds.{lesion.third}") if lesion.third else ""
-        where = say.say(f"impression.{key}" if third else f"impression.{key}_whole", third=third, organ=say.name(near))
+        where = say.say(f"impression.{how}" if third else f"impression.{how}_whole", third=third, organ=say.name(near))
     if told := attenuation_words(lesion, say):
         density = say.say("impression.density", attenuation=told)
     if lesion.confidence is not None:
@@ -217,4 +237,4 @@ def _organ_lines(organs: Sequence[OrganFinding], say: Language) -> Iterator[str]
     if absent:
         yield say.say("impression.absent", names=say.names(absent))
     if there and not absent and not any(organ.flags for organ in there):
-        yield say.say("impression.nothing_odd", n=len(there))
+        yield say.say("impression.nothing_odd", len(there))

@@ -64,7 +64,10 @@ class Target:
         ranks = [c.in_plain_words() for c in self.conditions if c.kind in ("largest", "smallest")]
         others = [c.in_plain_words() for c in self.conditions if c.kind not in ("largest", "smallest")]
         noun = " ".join([*ranks, *([self.side] if self.side else []), self.said])
-        return ", ".join([noun, *([self.place.in_plain_words()] if self.place else []), *others])
+        place = self.place
+        if place is not None and place.part and place.classes == self.classes and not ranks:
+            return ", ".join([f"{place.part} of the {place.said}", *others])
+        return ", ".join([noun, *([place.in_plain_words()] if place else []), *others])
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,10 @@ def ask(
     del debug  # read by the error boundary
     texts = _texts(requests, request_file)
     from voxicon.answering.language import language
-    from voxicon.inquiry import finder_of, understood
+    from voxicon.inquiry import finder_of, needed, understood
+    from voxicon.io.nifti import read_volume
+    from voxicon.report.pdf import check_printing
+    from voxicon.workflow import find_jobs
 
     overlap = FAST_OVERLAP if fast else None
     finder = finder_of(weights, device=device, engine=engine, overlap=overlap, locate=locate)
@@ -89,12 +92,8 @@ def ask(
     if parse_only:
         return
     if pdf:
-        from voxicon.report.pdf import check_printing
-
         check_printing()
-    from voxicon.io.nifti import read_volume
-    from voxicon.workflow import find_jobs
-
+    needed(pairs, finder, masks=masks)  # what cannot be answered is refused before a scan is read
     (job,) = find_jobs([_one_file(scan)], out)
     if not overwrite and job.folder.is_dir() and any(job.folder.iterdir()):
         raise OutputError(f"{job.folder}: already holds a result; use --overwrite to replace it, or another -o")
@@ -119,7 +118,7 @@ def _lines(path: Path) -> list[str]:
         UsageError: It cannot be read, or holds none.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as text ({error}); expected one request a line") from error
     requests = [line for line in lines if line and not line.startswith("#")]

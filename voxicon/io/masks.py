@@ -101,6 +101,22 @@ def read_masks(folder: Path, geometry: Geometry, vocabulary: Vocabulary) -> Mask
         InputError: ``E-ORGAN``, no mask lies there; or a file cannot be read.
         BadGeometry: A mask lies on another grid than the scan.
     """
+    paths = mask_files(folder, vocabulary)
+    masks = MaskSet.empty(paths, geometry)
+    for name, path in paths.items():
+        values, grid = read_labels(path)
+        if not grid.same_grid(geometry):
+            raise BadGeometry(f"{path}: lies on another grid than the scan; give the masks of this scan", code="E-GRID")
+        masks.set(name, values != 0)
+    return masks
+
+
+def mask_files(folder: Path, vocabulary: Vocabulary) -> dict[str, Path]:
+    """The files that `read_masks` would read, by class; none is opened.
+
+    Raises:
+        InputError: ``E-ORGAN``, no mask lies there.
+    """
     below = folder / SEGMENTATIONS if (folder / SEGMENTATIONS).is_dir() else folder
     paths = {case_name(path): path for path in sorted(below.glob("*.nii*")) if case_name(path) in vocabulary}
     if not paths:
@@ -109,13 +125,7 @@ def read_masks(folder: Path, geometry: Geometry, vocabulary: Vocabulary) -> Mask
             "give a result folder of 'voxicon segment', or a folder of such masks",
             code="E-ORGAN",
         )
-    masks = MaskSet.empty(paths, geometry)
-    for name, path in paths.items():
-        values, grid = read_labels(path)
-        if not grid.same_grid(geometry):
-            raise BadGeometry(f"{path}: lies on another grid than the scan; give the masks of this scan", code="E-GRID")
-        masks.set(name, values != 0)
-    return masks
+    return paths
 
 
 class _OfClass:

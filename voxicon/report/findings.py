@@ -78,17 +78,17 @@ def findings_page(document: Document, pictures: Pictures, palette: Palette, say:
 def _figures(document: Document, say: Language) -> list[Figure]:
     """Numbers to see first: kinds found, the amount of each, and organs."""
 
-    def share(found: int, looked_for: int, key: str) -> Figure:
-        return Figure(say.number(found), say.say(key), say.say("page.of_looked_for", n=looked_for))
+    def share(found: int, looked_for: int, label: str) -> Figure:
+        return Figure(say.number(found), label, say.say("page.of_looked_for", n=looked_for))
 
     kinds = [one for one in document.detection if one.detected]
-    figures = [share(len(kinds), len(document.detection), "page.figure_kinds")] if document.detection else []
+    figures = [share(len(kinds), len(document.detection), say.say("page.figure_kinds"))] if document.detection else []
     for one in kinds:
         volume = say.say("answers.volume", value=say.amount(one.volume_ml))
         figures.append(Figure(say.number(one.lesions), say.name(one.name), volume, "bad"))
     if document.organs:
         there = sum(one.volume_ml > 0 for one in document.organs)
-        figures.append(share(there, len(document.organs), "page.figure_organs"))
+        figures.append(share(there, len(document.organs), say.say("page.figure_organs")))
     return figures
 
 
@@ -114,21 +114,22 @@ def _detection(one: Detection, say: Language) -> dict[str, Any]:
 
 def _lesion(one: LesionFinding, mosaic: bytes | None, palette: Palette, say: Language) -> dict[str, Any]:
     brief = _brief(one, say)
+    x, y, z = map(say.number, one.center_mm)
     rows = {
-        "where": brief["where"],
-        "size": brief["size"],
-        "diameter_3d": say.say("answers.length", value=say.number(one.longest_diameter_mm, 1)),
-        "density": brief["density"],
-        "against": attenuation_words(one, say),
-        "center": say.say("page.center_told", **dict(zip("xyz", map(say.number, one.center_mm), strict=True))),
-        "box": " × ".join(f"{low}:{high}" for low, high in one.box_voxels),
-        "vessels": "; ".join(_vessel(vessel, say) for vessel in one.vessels),
-        "border": say.say("page.border_cut") if one.touches_border else "",
+        say.say("page.where"): brief["where"],
+        say.say("page.size"): brief["size"],
+        say.say("page.diameter_3d"): say.say("answers.length", value=say.number(one.longest_diameter_mm, 1)),
+        say.say("page.density"): brief["density"],
+        say.say("page.against"): attenuation_words(one, say),
+        say.say("page.center"): say.say("page.center_told", x=x, y=y, z=z),
+        say.say("page.box"): " × ".join(f"{low}:{high}" for low, high in one.box_voxels),
+        say.say("page.vessels"): "; ".join(_vessel(vessel, say) for vessel in one.vessels),
+        say.say("page.border"): say.say("page.border_cut") if one.touches_border else "",
     }
     if one.confidence is not None:
         mean, highest = say.number(one.confidence.mean, 2), say.number(one.confidence.highest, 2)
-        rows["confidence"] = say.say("page.confidence_told", mean=mean, highest=highest)
-        rows["stability"] = say.number(one.confidence.stability, 2)
+        rows[say.say("page.confidence")] = say.say("page.confidence_told", mean=mean, highest=highest)
+        rows[say.say("page.stability")] = say.number(one.confidence.stability, 2)
     told = [(label, value) for label, value in rows.items() if value]
     return {**brief, "color": _color(one.name, palette), "picture": _source(mosaic), "rows": told}
 
@@ -202,8 +203,8 @@ def _origin(document: Document, say: Language) -> list[str]:
     for organ in document.organs:
         if organ.normal_volume is not None:
             normal = organ.normal_volume
-            key = say.number(normal.low_ml), say.number(normal.high_ml), normal.source
-            sources.setdefault(key, []).append(organ.name)
+            told_by = say.number(normal.low_ml), say.number(normal.high_ml), normal.source
+            sources.setdefault(told_by, []).append(organ.name)
     for (low, high, source), names in sources.items():
         lines.append(say.say("page.normal_source", names=say.names(names), low=low, high=high, source=source))
     return lines
