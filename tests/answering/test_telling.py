@@ -86,7 +86,16 @@ def test_measure() -> None:
     ]
 
 
+def test_nothing_found_and_something_not_looked_for_are_told_apart() -> None:
+    for action in ("segment", "measure", "mark"):
+        assert told(action, lost=("lung_tumor",), quantities=("size",), said="tumors") == [
+            "tumors: none found",
+            "tumors: not looked for: lung tumor",
+        ]
+
+
 def test_report_on_a_target_tells_size_and_density() -> None:
+    assert told("report", found(), quantities=("volume",)) == told("report", found())
     assert told("report", found()) == ["pancreas tumor 1 (pancreas, tail): 21.6 × 14.2 mm (axial), 3.1 ml, 42 ± 12 HU"]
     assert answer_lines(ClauseAnswer("report", "report", (), False, ()), {}, SAY) == ["see the report"]
 
@@ -246,7 +255,7 @@ def test_organs_that_are_odd() -> None:
         organ(name="spleen", volume_ml=50.0, flags=(BELOW_NORMAL,)),
         organ(name="aorta", normal_volume=None, flags=(AT_BORDER,)),
         organ(name="colon", normal_volume=None, flags=(AT_BORDER,)),
-        organ(name="gallbladder", volume_ml=0.0, normal_volume=None),
+        organ(name="gallbladder", volume_ml=0.0, flags=(BELOW_NORMAL, AT_BORDER)),
     ) == [
         "Liver: 2,000 ml, more than the 1,033 to 1,953 ml of most healthy adults.",
         "Spleen: 50.0 ml, less than the 1,033 to 1,953 ml of most healthy adults.",
