@@ -221,10 +221,13 @@ def test_a_mask_whose_score_stays_below() -> None:
 
 def test_a_score_without_a_mask() -> None:
     assert of(threshold=0.3, score=0.41, lesions=0, volume_ml=0.0, measured=POINT) == [
-        "Pancreas tumor: the score of 0.41 reaches the threshold 0.30, but no voxel reaches that of the mask, so that "
-        "none is marked or measured.",
+        "Pancreas tumor: the score of 0.41 reaches the threshold 0.30, but the mask, which has a threshold of its own "
+        "and is cleaned up, holds no voxel: nothing is marked or measured.",
         *WORTH,
     ]
+    # Without a measured threshold the mask decides; "none found at 0.50, highest score 0.80" would contradict itself.
+    (line, _) = of(detected=False, score=0.8, lesions=0, volume_ml=0.0)
+    assert line.startswith("Pancreas tumor: the score of 0.80 reaches the threshold 0.50, but the mask")
 
 
 def test_a_point_that_tells_nothing_adds_nothing() -> None:
