@@ -126,6 +126,9 @@ def test_with_all_masks_given_no_network_is_loaded(scan: Volume, folder: Path) -
     assert by.given == ("liver_tumor", "liver", "portal_vein_and_splenic_vein", "hepatic_vessel")
     (verdict,) = inquiry.document.detection
     assert (verdict.name, verdict.by, verdict.detected, verdict.lesions) == ("liver_tumor", "masks", True, 5)
+    # What is only needed to place and compare lesions is no finding of its own.
+    assert inquiry.document.organs == ()
+    assert {one.name for one in inquiry.document.lesions} == {"liver_tumor"}
     assert inquiry.result.settings["given"] == list(by.given)
     assert inquiry.result.settings["requests"] == ["measure the liver tumors larger than 9 mm"]
 
@@ -175,6 +178,16 @@ def test_what_weights_find_has_scores(scan: Volume, finder: Finder) -> None:
     assert tuple(inquiry.result.probabilities) == ("liver_tumor",)
     assert inquiry.document.masks_by.given == ()
     assert inquiry.document.masks_by.given_from is None
+
+
+def test_thresholds_of_the_weights_masks_are_known(scan: Volume, tmp_path: Path) -> None:
+    inference = {"window": [16, 16, 16], "overlap": 0.25, "thresholds": {"liver_tumor": 0.3}}
+    other = finder_of(write_small_weights(tmp_path / "other.safetensors", inference=inference), engine="torch")
+    document = asked(scan, other, "count the liver tumors").document
+    assert document.detection[0].threshold == 0.3
+    confidence = document.lesions[0].confidence
+    assert confidence is not None
+    assert confidence.margin == pytest.approx(confidence.highest - 0.3)
 
 
 def test_operating_points_of_the_weights_count(scan: Volume, finder: Finder) -> None:

@@ -89,6 +89,8 @@ def test_without_a_point_the_mask_decides() -> None:
     there = judged(TUMOR * 204, TUMOR)
     assert there == Detection("liver_tumor", True, 0.8, 0.5, None, 1, there.volume_ml, "weights")
     assert there.volume_ml == pytest.approx(72 * 0.016)
+    assert not judged(TUMOR * 204, NOTHING).detected
+    assert judged(TUMOR * 51, TUMOR).detected
     none = judged(TUMOR * 51, NOTHING, cut_at=0.4)
     assert none == Detection("liver_tumor", False, 0.2, 0.4, None, 0, 0.0, "weights")
 

@@ -104,7 +104,16 @@ def test_measure() -> None:
     ]
 
 
+def test_nothing_found_and_something_not_looked_for_are_told_apart() -> None:
+    for action in ("segment", "measure", "mark"):
+        assert told(action, lost=("lung_tumor",), quantities=("size",), said="tumors") == [
+            "tumors: none found",
+            "tumors: not looked for: lung tumor",
+        ]
+
+
 def test_report_on_a_target_tells_size_and_density() -> None:
+    assert told("report", found(), quantities=("volume",)) == told("report", found())
     assert told("report", found()) == ["pancreas tumor 1 (pancreas, tail): 21.6 × 14.2 mm (axial), 3.1 ml, 42 ± 12 HU"]
     assert answer_lines(ClauseAnswer("report", "report", (), False, ()), {}, SAY) == [SAY.say("answers.whole_report")]
 
@@ -230,10 +239,13 @@ def test_a_mask_whose_score_stays_below() -> None:
 
 def test_a_score_without_a_mask() -> None:
     assert of(threshold=0.3, score=0.41, lesions=0, volume_ml=0.0, measured=POINT) == [
-        "Pancreas tumor: the score of 0.41 reaches the threshold 0.30, but no voxel reaches that of the mask, so that "
-        "none is marked or measured.",
+        "Pancreas tumor: the score of 0.41 reaches the threshold 0.30, but the mask, which has a threshold of its own "
+        "and is cleaned up, holds no voxel: nothing is marked or measured.",
         *WORTH,
     ]
+    # Without a measured threshold the mask decides; "none found at 0.50, highest score 0.80" would contradict itself.
+    (line, _) = of(detected=False, score=0.8, lesions=0, volume_ml=0.0)
+    assert line.startswith("Pancreas tumor: the score of 0.80 reaches the threshold 0.50, but the mask")
 
 
 def test_a_point_that_tells_nothing_adds_nothing() -> None:
@@ -264,7 +276,7 @@ def test_organs_that_are_odd() -> None:
         organ(name="spleen", volume_ml=50.0, flags=(BELOW_NORMAL,)),
         organ(name="aorta", normal_volume=None, flags=(AT_BORDER,)),
         organ(name="colon", normal_volume=None, flags=(AT_BORDER,)),
-        organ(name="gallbladder", volume_ml=0.0, normal_volume=None),
+        organ(name="gallbladder", volume_ml=0.0, flags=(BELOW_NORMAL, AT_BORDER)),
     ) == [
         "Liver: 2,000 ml, more than the 1,033 to 1,953 ml of most healthy adults.",
         "Spleen: 50.0 ml, less than the 1,033 to 1,953 ml of most healthy adults.",

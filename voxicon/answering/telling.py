@@ -170,7 +170,7 @@ def _verdict(verdict: Detection, lesions: Sequence[LesionFinding], say: Language
     name, threshold = say.name(verdict.name), say.number(verdict.threshold, 2)
     score, volume = say.number(verdict.score, 2), say.amount(verdict.volume_ml)
     told = [] if verdict.measured is None else worth(verdict.measured, say)
-    if verdict.detected and not verdict.lesions:
+    if not verdict.lesions and _reached(verdict):
         return [say.say("impression.score_alone", name=name, threshold=threshold, score=score), *told]
     if verdict.detected:
         largest = say.say("impression.largest", verdict.lesions, **_largest(lesions[0], say)) if lesions else ""
@@ -182,6 +182,10 @@ def _verdict(verdict: Detection, lesions: Sequence[LesionFinding], say: Language
         return [say.say("impression.none_unscored", name=name), *told]
     key = "impression.below" if verdict.lesions else "impression.none"
     return [say.say(key, name=name, threshold=threshold, score=score, volume=volume), *told]
+
+
+def _reached(verdict: Detection) -> bool:
+    return verdict.score is not None and verdict.threshold is not None and verdict.score >= verdict.threshold
 
 
 def _largest(lesion: LesionFinding, say: Language) -> dict[str, str]:
