@@ -19,7 +19,8 @@ from voxicon import inquiry as module
 from voxicon.answering.language import language
 from voxicon.core.volume import Volume
 from voxicon.errors import BadGeometry, CheckpointError, InputError, OutputError, UnknownClass, UsageError
-from voxicon.inquiry import Finder, Inquiry, ask, finder_of, needed, understood
+from voxicon.finder import Finder, finder_of, needed, understood
+from voxicon.inquiry import Inquiry, answer
 from voxicon.io.atomic import file_sha256
 from voxicon.io.nifti import read_volume
 
@@ -52,7 +53,7 @@ def scan(folder: Path) -> Volume:
 
 
 def asked(scan: Volume, finder: Finder | None, *texts: str, **more: Any) -> Inquiry:
-    return ask(scan, understood(texts, VOCABULARY), finder, language=SAY, **more)
+    return answer(scan, understood(texts, VOCABULARY), finder, language=SAY, **more)
 
 
 def test_what_weights_find_is_known_before_they_are_loaded(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@
 >>> result = segmenter.segment("ct.nii.gz", classes=["liver", "left kidney"])
 >>> result.masks.volume_ml("liver")
 >>> result.save("out/ct")
+>>> voxicon.ask("ct.nii.gz", "Compare the kidneys.").save("asked/ct")
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from voxicon.version import __version__
 __all__ = [
     "Concept",
     "Geometry",
+    "Inquiry",
     "MaskSet",
     "Result",
     "Segmenter",
@@ -23,18 +25,21 @@ __all__ = [
     "Volume",
     "VoxiconError",
     "__version__",
+    "ask",
     "load",
 ]
 
 _HOMES = {
     "Concept": "voxicon.core.concepts",
     "Geometry": "voxicon.core.geometry",
+    "Inquiry": "voxicon.inquiry",
     "MaskSet": "voxicon.core.masks",
     "Result": "voxicon.result",
     "Segmenter": "voxicon.segmenter",
     "Vocabulary": "voxicon.core.concepts",
     "Volume": "voxicon.core.volume",
     "VoxiconError": "voxicon.errors",
+    "ask": "voxicon.inquiry",
     "load": "voxicon.segmenter",
 }
 
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     from voxicon.core.masks import MaskSet
     from voxicon.core.volume import Volume
     from voxicon.errors import VoxiconError
+    from voxicon.inquiry import Inquiry, ask
     from voxicon.result import Result
     from voxicon.segmenter import Segmenter, load
 

@@ -10,121 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voxicon.answering.answers import ANSWERS, Answerer, Cutting
+from voxicon.answering.answers import Answerer, Cutting
 from voxicon.answering.detection import Detection, OperatingPoint, operating_points
 from voxicon.answering.document import FINDINGS_FILE, FORMAT, Document, Makers, Scan
 from voxicon.answering.language import Language
-from voxicon.answering.needs import Needs, needs_of
+from voxicon.answering.language import language as language_of
+from voxicon.answering.needs import Needs
 from voxicon.answering.scene import Scene
 from voxicon.answering.table import MEASUREMENTS_FILE, measurements_csv
 from voxicon.answering.telling import impression
-from voxicon.asking import Request, parse
+from voxicon.asking import Request
 from voxicon.core.clock import Clock
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
-from voxicon.errors import UsageError
 from voxicon.evaluate.tumors import CANDIDATE
+from voxicon.finder import Finder, finder_of, needed, understood
 from voxicon.infer.cleanup import candidates
 from voxicon.io.atomic import write_bytes, write_text
-from voxicon.io.masks import SEGMENTATIONS, mask_files, read_masks
-from voxicon.io.nifti import write_mask
+from voxicon.io.masks import SEGMENTATIONS, read_masks
+from voxicon.io.nifti import read_volume, write_mask
 from voxicon.result import DISCLAIMER, Result
 from voxicon.version import __version__
 
 if TYPE_CHECKING:
+    from voxicon.report.palette import Colors
     from voxicon.segmenter import Segmenter
 
 REPORT_FILE = "report.html"
 PDF_FILE = "report.pdf"
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Finder:
-    """What weights can find, before they are loaded.
-
-    Attributes:
-        name: Of the weights.
-        vocabulary: The shipped words and those the weights bring along.
-        classes: What they find.
-        card: Of their checkpoint.
-        load: Makes them ready to run.
-    """
-
-    name: str
-    vocabulary: Vocabulary
-    classes: tuple[str, ...]
-    card: Mapping[str, Any]
-    load: Callable[[], Segmenter]
-
-
-def finder_of(weights: str | Path, **options: Any) -> Finder:
-    """What weights can find; the network is not loaded yet.
-
-    Args:
-        weights: As of `voxicon.load`.
-        options: Likewise.
-
-    Raises:
-        CheckpointError: The weights are missing or damaged, or what their card says of thresholds is.
-    """
-    from voxicon.infer.settings import vocabulary_of
-    from voxicon.model.checkpoint import read_metadata
-    from voxicon.segmenter import load
-    from voxicon.weights.store import resolve
-
-    path = resolve(weights)
-    metadata = read_metadata(path)
-    vocabulary = vocabulary_of(metadata.card, path.stem)
-    classes = tuple(name for name in vocabulary.names if name in metadata.trained)
-    operating_points(metadata.card, path.stem)  # refused now, not after all has been computed
-    return Finder(path.stem, vocabulary, classes, metadata.card, lambda: load(path, **options))
-
-
-def understood(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[tuple[str, Request], ...]:
-    """Requests as written and as understood.
-
-    Raises:
-        UsageError: One cannot be understood; with several, the message says which.
-    """
-    pairs = []
-    for number, text in enumerate(texts, start=1):
-        try:
-            pairs.append((text, parse(text, vocabulary)))
-        except UsageError as error:
-            which = "request" if len(texts) == 1 else f"request {number} of {len(texts)}"
-            raise type(error)(f"{which}: {str(error).removeprefix('request: ')}", code=error.code) from None
-    return tuple(pairs)
-
-
-def needed(
-    requests: Sequence[tuple[str, Request]],
-    finder: Finder | None,
-    *,
-    masks: str | Path | None = None,
-    vocabulary: Vocabulary | None = None,
-) -> Needs:
-    """What has to be found to answer requests. Neither scan nor masks nor the network are read.
-
-    Args:
-        requests: As of `ask`.
-        finder: Likewise.
-        masks: Likewise; names of files suffice.
-        vocabulary: Where there is no finder; the package's own by default.
-
-    Raises:
-        UnknownClass: Something that is asked for is neither among the masks nor known to the weights.
-        UsageError: A part of an organ that cannot be told from its mask.
-        InputError: There is no mask in the folder.
-    """
-    known = finder.vocabulary if finder else vocabulary or Vocabulary.default()
-    given = mask_files(Path(masks), known) if masks is not None else ()
-    by = [f"weights {finder.name!r}"] if finder else []
-    by += [f"the masks in {masks}"] if masks is not None else []
-    able = {*given, *(finder.classes if finder else ())}
-    return needs_of([request for _, request in requests], known, able, " and ".join(by))
 
 
 @dataclass(frozen=True)
@@ -145,7 +61,15 @@ class Inquiry:
     language: Language
     scene: Scene = field(repr=False)
 
-    def save(self, folder: str | Path, *, preview: bool = True, page: bool = True, pdf: bool = False) -> list[Path]:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        preview: bool = True,
+        page: bool = True,
+        pdf: bool = False,
+        colors: Colors = "vocabulary",
+    ) -> list[Path]:
         """Write what `Result.save` does, and ``findings.json``, ``measurements.csv``, ``answers/`` and ``report.html``.
 
         Args:
@@ -153,6 +77,7 @@ class Inquiry:
             preview: Whether to write ``preview.png``.
             page: Whether to write ``report.html``.
             pdf: Whether to write ``report.pdf``, the same page as it prints.
+            colors: Of all pictures: the ``vocabulary``'s own, or ``safe`` for color-blind readers.
 
         Returns:
             Paths of the files written, ``case.json`` last.
@@ -161,9 +86,13 @@ class Inquiry:
             OutputError: The folder cannot be written.
             ConfigError: A PDF is wanted, and what prints it is not there.
         """
-        return self.result.save(folder, preview=preview, also=lambda out: self._write(out, page=page, pdf=pdf))
 
-    def _write(self, out: Path, *, page: bool, pdf: bool) -> list[Path]:
+        def also(out: Path) -> list[Path]:
+            return self._write(out, colors, page=page, pdf=pdf)
+
+        return self.result.save(folder, preview=preview, colors=colors, also=also)
+
+    def _write(self, out: Path, colors: Colors, *, page: bool, pdf: bool) -> list[Path]:
         header = self.result.volume.source.header
         paths = [out / cutting.path for cutting in self.cuttings]
         for path, cutting in zip(paths, self.cuttings, strict=True):
@@ -172,7 +101,7 @@ class Inquiry:
         write_text(findings, json.dumps(self.document.to_dict(), indent=2, ensure_ascii=False) + "\n")
         write_text(table, measurements_csv(self.document))
         paths += [findings, table]
-        html = self.page() if page or pdf else ""
+        html = self.page(colors) if page or pdf else ""
         if page:
             write_text(out / REPORT_FILE, html)
             paths.append(out / REPORT_FILE)
@@ -183,28 +112,52 @@ class Inquiry:
             paths.append(out / PDF_FILE)
         return paths
 
-    def page(self) -> str:
+    def page(self, colors: Colors = "vocabulary") -> str:
         """The report as one HTML file."""
-        from voxicon.report.findings import PICTURED, Pictures, findings_page
-        from voxicon.report.key_slices import key_slices
-        from voxicon.report.mosaic import lesion_mosaic
+        from voxicon.report.findings import draw_pictures, findings_page
         from voxicon.report.palette import Palette
-        from voxicon.report.solid import solid_picture
 
-        volume, masks, vocabulary = self.result.volume, self.result.masks, self.result.vocabulary
-        lesions, palette = self.document.lesions, Palette(self.result.vocabulary)
-        mosaics = {
-            (one.name, one.number): lesion_mosaic(volume, masks, vocabulary, one, palette) for one in lesions[:PICTURED]
-        }
-        pictures = Pictures(
-            slices=key_slices(volume, masks, vocabulary, lesions, palette),
-            mosaics=mosaics,
-            solid=solid_picture(masks, vocabulary, palette) if masks.bounds() else None,
-        )
+        palette = Palette(self.result.vocabulary, colors)
+        pictures = draw_pictures(self.document, self.result.volume, self.result.masks, palette)
         return findings_page(self.document, pictures, palette, self.language)
 
 
 def ask(
+    scan: str | Path | Volume,
+    *requests: str,
+    weights: str | Path = "starter",
+    masks: str | Path | None = None,
+    language: str = "en",
+    **options: Any,
+) -> Inquiry:
+    """Answer requests in plain English about one CT.
+
+    >>> inquiry = voxicon.ask("ct.nii.gz", "How big is the spleen?", "Compare the kidneys.")
+    >>> inquiry.document.organs[0].volume_ml
+    >>> inquiry.save("out/ct")
+
+    Args:
+        scan: A NIfTI file, or a `Volume` in Hounsfield units.
+        requests: Such as "segment pancreatic tumors, if any".
+        weights: As of `voxicon.load`.
+        masks: A folder of masks of this scan, which count as they are; what is not there is found by the weights.
+        language: Of the report's sentences.
+        options: More for `voxicon.load`, such as ``device``.
+
+    Raises:
+        UsageError: A request cannot be understood, or not be answered from these weights and masks.
+        InputError: The scan or a mask cannot be used.
+        CheckpointError: The weights cannot be used.
+    """
+    finder = finder_of(weights, **options)
+    pairs = understood(requests, finder.vocabulary)
+    say = language_of(language, finder.vocabulary)
+    needed(pairs, finder, masks=masks)
+    volume = scan if isinstance(scan, Volume) else read_volume(scan)
+    return answer(volume, pairs, finder, masks=masks, language=say)
+
+
+def answer(
     volume: Volume,
     requests: Sequence[tuple[str, Request]],
     finder: Finder | None,
@@ -218,7 +171,7 @@ def ask(
 
     Args:
         volume: The scan.
-        requests: As `understood` gives them.
+        requests: As `voxicon.finder.understood` gives them.
         finder: What finds classes of which no mask is given; None takes all from `masks`.
         masks: A folder of masks of this scan, which count as they are.
         language: Of the sentences.
@@ -350,6 +303,3 @@ def _scan(volume: Volume) -> Scan:
     return Scan(
         source.name, Path(source.path).name, source.sha256, geometry.shape, geometry.spacing_mm, geometry.orientation
     )
-
-
-__all__ = ["ANSWERS", "Finder", "Inquiry", "ask", "finder_of", "needed", "understood"]

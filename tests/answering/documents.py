@@ -12,7 +12,8 @@ from voxicon.answering.language import language
 from voxicon.answering.needs import needs_of
 from voxicon.asking import parse
 from voxicon.core.masks import MaskSet
-from voxicon.inquiry import Finder, _answered, _Joined
+from voxicon.finder import Finder
+from voxicon.inquiry import _answered, _Joined
 from voxicon.result import Result
 
 PROVENANCE = {"name": "small", "sha256": "a" * 64, "title": "noise", "license": "Apache-2.0"}

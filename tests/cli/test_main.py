@@ -32,8 +32,8 @@ OPTIONS = {
     "ask": {
         "--request-file", "-o", "--output", "--masks", "--weights", "--report-language", "--report", "--no-report",
         "--pdf", "--parse-only", "--device", "--engine", "--fast", "--locate", "--overwrite", "--preview",
-        "--no-preview", "--json", "-q", "--quiet", "--debug", "--volume", "--use", "--assume-orientation",
-        "--spacing", "--hu-offset",
+        "--no-preview", "--colors", "--json", "-q", "--quiet", "--debug", "--volume", "--use",
+        "--assume-orientation", "--spacing", "--hu-offset",
     },
     "classes": {"--weights", "--json", "--debug"},
     "correct": {"--report", "--remove", "--json", "--debug"},

@@ -19,7 +19,7 @@ from voxicon.answering.detection import operating_points
 from voxicon.cli.main import app, main
 from voxicon.evaluate.planted import SPECIFICITIES
 from voxicon.evaluate.tumors import detection
-from voxicon.inquiry import finder_of
+from voxicon.finder import finder_of
 from voxicon.io.atomic import file_sha256
 from voxicon.model.checkpoint import read_metadata
 

@@ -15,7 +15,8 @@ from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Source, Volume
 from voxicon.errors import ConfigError
-from voxicon.inquiry import Inquiry, ask, understood
+from voxicon.finder import understood
+from voxicon.inquiry import Inquiry, answer
 from voxicon.io.masks import write_masks
 from voxicon.report.findings import PICTURED, Pictures, findings_page
 from voxicon.report.palette import Palette
@@ -44,7 +45,7 @@ def inquiry(
     source = Source(name="a <b> & c", path="/nowhere/a <b> & c.nii.gz", sha256="0" * 64, warnings=("odd <i>thing</i>",))
     volume = Volume(hu.astype(np.float32), geometry, source)
     write_masks(MaskSet.from_masks(masks, geometry), folder, VOCABULARY)
-    return ask(volume, understood(requests, VOCABULARY), None, masks=folder, language=say or language("en"))
+    return answer(volume, understood(requests, VOCABULARY), None, masks=folder, language=say or language("en"))
 
 
 def test_the_page_says_what_the_document_says(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from voxicon.cli.options import (
     FAST_OVERLAP,
+    Colors,
     Device,
     Engine,
     Fast,
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from voxicon.answering.language import Language
     from voxicon.asking import Request
     from voxicon.core.volume import Volume as CtVolume
-    from voxicon.inquiry import Finder, Inquiry
+    from voxicon.finder import Finder
+    from voxicon.inquiry import Inquiry
     from voxicon.segmenter import Segmenter
 
 _Requests = Annotated[
@@ -59,6 +61,7 @@ def ask(
     locate: Locate = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
     preview: Annotated[bool, typer.Option(help="Write preview.png.")] = True,
+    colors: Colors = "vocabulary",
     as_json: Annotated[bool, typer.Option("--json", help="Print findings.json instead of sentences.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only answers and errors.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -76,7 +79,7 @@ def ask(
     del debug  # read by the error boundary
     texts = _texts(requests, request_file)
     from voxicon.answering.language import language
-    from voxicon.inquiry import finder_of, needed, understood
+    from voxicon.finder import finder_of, needed, understood
     from voxicon.io.nifti import read_volume
     from voxicon.report.pdf import check_printing
     from voxicon.workflow import find_jobs
@@ -99,7 +102,7 @@ def ask(
         raise OutputError(f"{job.folder}: already holds a result; use --overwrite to replace it, or another -o")
     read = read_options(volume, use, assume_orientation, spacing, hu_offset)
     inquiry = _answered(read_volume(job.scan, read), pairs, finder, masks, say, quiet)
-    inquiry.save(job.folder, preview=preview, page=report, pdf=pdf)
+    inquiry.save(job.folder, preview=preview, page=report, pdf=pdf, colors=colors)
     _tell(inquiry, job.folder, as_json=as_json, quiet=quiet)
 
 
@@ -152,7 +155,7 @@ def _answered(
     quiet: bool,
 ) -> Inquiry:
     from voxicon.cli.progress import progress_bar
-    from voxicon.inquiry import ask as answer
+    from voxicon.inquiry import answer
 
     def planned(segmenter: Segmenter) -> None:
         if not quiet:

@@ -50,6 +50,7 @@ MaxMemory = Annotated[
     ),
 ]
 
+Colors = Annotated[Literal["vocabulary", "safe"], typer.Option(help="Of pictures; safe: for color-blind readers too.")]
 FAST_OVERLAP = 0.25
 """Two thirds as many windows along each axis that holds several, compared with the usual 0.5."""
 

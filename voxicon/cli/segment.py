@@ -11,6 +11,7 @@ import typer
 
 from voxicon.cli.options import (
     FAST_OVERLAP,
+    Colors,
     Device,
     Engine,
     Fast,
@@ -29,7 +30,7 @@ from voxicon.errors import UnknownClass, UsageError
 
 if TYPE_CHECKING:
     from voxicon.io.read_options import ReadOptions
-    from voxicon.report.palette import Colors
+    from voxicon.report.palette import Colors as PaletteColors
     from voxicon.workflow import Outcome
 
 _EVERY = "all"
@@ -60,9 +61,7 @@ def segment(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
     keep: Annotated[bool, typer.Option("--continue", help="Skip scans whose result is complete.")] = False,
     preview: Annotated[bool, typer.Option(help="Write preview.png.")] = True,
-    colors: Annotated[
-        Literal["vocabulary", "safe"], typer.Option(help="Of preview.png; safe: for color-blind readers too.")
-    ] = "vocabulary",
+    colors: Colors = "vocabulary",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per scan on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -112,7 +111,7 @@ def _run(
     locate: bool,
     cleanup: Literal["default", "original", "none"],
     options: ReadOptions,
-    preview: Colors | Literal[False],
+    preview: PaletteColors | Literal[False],
     if_exists: Literal["refuse", "overwrite", "continue"],
     quiet: bool,
     as_json: bool,

@@ -15,12 +15,16 @@ from voxicon.answering.detection import Detection
 from voxicon.answering.document import Document
 from voxicon.answering.language import Language, sentence
 from voxicon.answering.telling import Lesions, answer_lines, attenuation_words, place_of, worth
+from voxicon.core.masks import MaskSet
+from voxicon.core.volume import Volume
 from voxicon.findings.lesions import LesionFinding
 from voxicon.findings.organs import IN_PIECES, OrganFinding
 from voxicon.findings.vessels import VesselContact
-from voxicon.report.key_slices import KeySlice
+from voxicon.report.key_slices import KeySlice, key_slices
+from voxicon.report.mosaic import lesion_mosaic
 from voxicon.report.page import Figure, render
 from voxicon.report.palette import Palette
+from voxicon.report.solid import solid_picture
 
 PICTURED: Final = 12
 """Lesions that get a picture and a table of their own; more would make the page heavy and nobody would look."""
@@ -39,6 +43,25 @@ class Pictures:
     slices: Sequence[tuple[bytes, KeySlice]] = ()
     mosaics: Mapping[tuple[str, int], bytes] | None = None
     solid: bytes | None = None
+
+
+def draw_pictures(document: Document, volume: Volume, masks: MaskSet, palette: Palette) -> Pictures:
+    """All pictures of a page.
+
+    Args:
+        document: What was measured on `masks`.
+        volume: The scan.
+        masks: On its grid.
+        palette: Colors, and the vocabulary of `masks`.
+    """
+    vocabulary, lesions = palette.vocabulary, document.lesions
+    return Pictures(
+        slices=key_slices(volume, masks, vocabulary, lesions, palette),
+        mosaics={
+            (one.name, one.number): lesion_mosaic(volume, masks, vocabulary, one, palette) for one in lesions[:PICTURED]
+        },
+        solid=solid_picture(masks, vocabulary, palette) if masks.bounds() else None,
+    )
 
 
 def findings_page(document: Document, pictures: Pictures, palette: Palette, say: Language) -> str:
