@@ -197,11 +197,8 @@ def answer(
     else:
         found = _nothing_found(volume, vocabulary)
     clock.lap("segment")
-    joined = MaskSet.from_masks(
-        {name: given[name] if given is not None and name in given else found.masks[name] for name in needs.classes},
-        volume.geometry,
-        volume.source,
-    )
+    of = {name: given if given is not None and name in given else found.masks for name in needs.classes}
+    joined = MaskSet.gathered(of, volume.geometry, volume.source)
     inquiry = _answered(requests, finder, needs, _Joined(joined, found, given, masks), language)
     clock.lap("measure")
     inquiry.result.seconds.update({**clock.seconds, **found.seconds})

@@ -383,4 +383,4 @@ def _select(masks: MaskSet, names: tuple[str, ...]) -> MaskSet:
     """Some classes of a mask set, in the order given."""
     if names == masks.names:
         return masks
-    return MaskSet.from_masks({name: masks[name] for name in names}, masks.geometry, masks.source)
+    return MaskSet.gathered(dict.fromkeys(names, masks), masks.geometry, masks.source)

@@ -94,3 +94,25 @@ def test_refusals() -> None:
         MaskSet.empty(["liver"], GRID).set("liver", np.zeros((1, 1, 1), dtype=bool))
     with pytest.raises(BadGeometry, match="does not fit"):
         Volume(np.zeros((1, 1, 1)), GRID)
+
+
+@settings(max_examples=25)
+@given(n=st.integers(1, 70), seed=st.integers(0, 99), data=st.data())
+def test_gathering_is_packing_of_what_was_picked(n: int, seed: int, data: st.DataObject) -> None:
+    one, other = random_masks(n, seed), random_masks(n, seed + 100)
+    one["class_0"] = np.zeros(GRID.shape, dtype=bool)
+    sets = [MaskSet.from_masks(masks, GRID) for masks in (one, other)]
+    names = data.draw(st.lists(st.sampled_from(list(one)), unique=True))
+    of = {name: data.draw(st.sampled_from((0, 1))) for name in names}
+    gathered = MaskSet.gathered({name: sets[which] for name, which in of.items()}, GRID)
+    assert gathered.names == tuple(names)
+    for name, which in of.items():
+        assert (gathered[name] == (one, other)[which][name]).all()
+
+
+def test_gathering_refuses_what_is_not_there_or_does_not_fit() -> None:
+    packed = MaskSet.from_masks(random_masks(2, 0), GRID)
+    with pytest.raises(UnknownClass, match="no mask named 'other'"):
+        MaskSet.gathered({"other": packed}, GRID)
+    with pytest.raises(BadGeometry, match="the grid has"):
+        MaskSet.gathered({"class_0": packed}, Geometry((3, 4, 6), np.eye(4)))

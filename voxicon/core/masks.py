@@ -80,6 +80,30 @@ class MaskSet(Mapping[str, NDArray[np.bool_]]):
             packed.set(name, mask)
         return packed
 
+    @classmethod
+    def gathered(cls, parts: Mapping[str, MaskSet], geometry: Geometry, source: Source | None = None) -> MaskSet:
+        """Classes of other mask sets on the same grid, in the mapping's order; each is copied in its own box alone.
+
+        Args:
+            parts: Name → the set that has it.
+            geometry: Of all of them.
+            source: The scan they belong to.
+
+        Raises:
+            UnknownClass: A set has no class of that name.
+            BadGeometry: A set has another shape.
+        """
+        packed = cls.empty(parts, geometry, source)
+        boxes = {id(masks): masks.bounds() for masks in parts.values()}
+        for name, masks in parts.items():
+            if masks.geometry.shape != geometry.shape:
+                raise BadGeometry(f"mask {name!r} has shape {masks.geometry.shape}, the grid has {geometry.shape}")
+            (old, has), (new, bit) = masks._locate(name), packed._locate(name)
+            box = boxes[id(masks)].get(name)
+            if box is not None:
+                packed.words[new][box] |= np.where(masks.words[old][box] & has, bit, np.uint32(0))
+        return packed
+
     def _locate(self, name: str) -> tuple[int, np.uint32]:
         try:
             index = self.names.index(name)

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from voxicon.core.components import Box, crop, joint_box
+from voxicon.core.components import Box, crop, joint_box, put
 from voxicon.core.concepts import Concept, Vocabulary
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
@@ -107,7 +107,7 @@ def read_masks(folder: Path, geometry: Geometry, vocabulary: Vocabulary) -> Mask
         values, grid = read_labels(path)
         if not grid.same_grid(geometry):
             raise BadGeometry(f"{path}: lies on another grid than the scan; give the masks of this scan", code="E-GRID")
-        masks.set(name, values != 0)
+        _put(masks, name, values)
     return masks
 
 
@@ -126,6 +126,14 @@ def mask_files(folder: Path, vocabulary: Vocabulary) -> dict[str, Path]:
             code="E-ORGAN",
         )
     return paths
+
+
+def _put(masks: MaskSet, name: str, values: NDArray[Any]) -> None:
+    """Set a class that is empty so far to the voxels that are not 0, in their box alone."""
+    ends = [np.flatnonzero(values.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    if len(ends[0]):
+        x, y, z = (slice(int(e[0]), int(e[-1]) + 1) for e in ends)
+        put(masks, name, (x, y, z), values[x, y, z] != 0)
 
 
 class _OfClass:
