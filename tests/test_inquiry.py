@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import voxicon
 from tests.answering.documents import finder as no_finder
 from tests.answering.on_disk import write_belly, write_belly_masks
 from tests.answering.phantom import BOXES, VOCABULARY, VOXEL_ML, box, drawn
@@ -20,7 +21,7 @@ from voxicon.answering.language import language
 from voxicon.core.volume import Volume
 from voxicon.errors import BadGeometry, CheckpointError, InputError, OutputError, UnknownClass, UsageError
 from voxicon.finder import Finder, finder_of, needed, understood
-from voxicon.inquiry import Inquiry, answer
+from voxicon.inquiry import Inquiry, answer, ask
 from voxicon.io.atomic import file_sha256
 from voxicon.io.nifti import read_volume
 
@@ -286,3 +287,33 @@ def test_the_same_question_has_the_same_bytes(inquiry: Inquiry, scan: Volume, fo
     asked(scan, None, *TEXTS, masks=folder / "masks").save(tmp_path / "b", preview=False)
     files = [json.loads((tmp_path / name / "case.json").read_text())["files"] for name in "ab"]
     assert files[0] == files[1]
+
+
+def test_masks_made_from_another_file_are_taken_with_a_warning(scan: Volume, folder: Path, tmp_path: Path) -> None:
+    first = asked(scan, None, "the liver", masks=folder / "masks")
+    assert first.document.warnings == ()
+    first.save(tmp_path / "own", preview=False, page=False)
+    again = asked(scan, None, "the liver", masks=tmp_path / "own")
+    assert again.document.warnings == ()
+    other = Volume(scan.hu, scan.geometry, replace(scan.source, sha256="0" * 64))
+    later = asked(other, None, "the liver", masks=tmp_path / "own")
+    assert later.document.warnings == later.result.warnings
+    (warning,) = later.document.warnings
+    assert "its masks were made from another file than this scan" in warning
+
+
+def test_one_call_answers_from_a_file(folder: Path, weights: Path) -> None:
+    inquiry = ask(
+        folder / "belly.nii.gz", "the liver", "count the liver tumors", weights=weights, masks=folder / "masks"
+    )
+    assert [one.understood for one in inquiry.document.requests] == ["segment: liver", "count: liver tumor"]
+    assert inquiry.document.organs[0].volume_ml > 0
+    assert voxicon.ask is ask
+    with pytest.raises(UnknownClass, match="cannot find brain"):
+        ask(folder / "nowhere.nii.gz", "the brain", weights=weights)
+
+
+def test_the_stages_of_an_inquiry_are_timed_once(scan: Volume, folder: Path, finder: Finder) -> None:
+    inquiry = asked(scan, finder, "segment the pancreas", masks=folder / "some" / "masks")
+    assert set(inquiry.result.seconds) >= {"masks", "network", "measure"}
+    assert "segment" not in inquiry.result.seconds

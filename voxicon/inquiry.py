@@ -24,6 +24,7 @@ from voxicon.core.clock import Clock
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
+from voxicon.evaluate.predictions import read_case_file
 from voxicon.evaluate.tumors import CANDIDATE
 from voxicon.finder import Finder, finder_of, needed, understood
 from voxicon.infer.cleanup import candidates
@@ -197,11 +198,12 @@ def answer(
     else:
         found = _nothing_found(volume, vocabulary)
     clock.lap("segment")
+    del clock.seconds["segment"]  # told stage by stage
     of = {name: given if given is not None and name in given else found.masks for name in needs.classes}
     joined = MaskSet.gathered(of, volume.geometry, volume.source)
     inquiry = _answered(requests, finder, needs, _Joined(joined, found, given, masks), language)
     clock.lap("measure")
-    inquiry.result.seconds.update({**clock.seconds, **found.seconds})
+    inquiry.result.seconds.update({**found.seconds, **clock.seconds})
     return inquiry
 
 
@@ -217,6 +219,16 @@ class _Joined:
     @property
     def is_given(self) -> tuple[str, ...]:
         return tuple(name for name in self.masks if self.given is not None and name in self.given)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of the scan and its computation, and one where given masks tell that they were made from another file."""
+        told = read_case_file(Path(self.folder)).get("input") if self.folder is not None else None
+        made_from, own = (told.get("sha256") if isinstance(told, dict) else None), self.found.volume.source.sha256
+        if not self.is_given or not made_from or not own or made_from == own:
+            return self.found.warnings
+        other = f"{self.folder}: its masks were made from another file than this scan; they are taken as they are"
+        return (*self.found.warnings, other)
 
 
 def _nothing_found(volume: Volume, vocabulary: Vocabulary) -> Result:
@@ -260,12 +272,12 @@ def _answered(
         not_looked_for=needs.unknown,
         impression=tuple(impression(detection, lesions, organs, needs.unknown, language)),
         language=language.code,
-        warnings=found.warnings,
+        warnings=joined.warnings,
         notes=found.notes,
     )
     settings = {**found.settings, "requests": [text for text, _ in requests], "given": list(joined.is_given)}
     result = Result(
-        joined.masks, volume, found.weights, settings, {}, found.warnings, found.notes, found.probabilities,
+        joined.masks, volume, found.weights, settings, {}, joined.warnings, found.notes, found.probabilities,
         found.vocabulary, found.memory,
     )  # fmt: skip
     return Inquiry(result, document, tuple(answerer.cuttings), language, scene)

@@ -10,8 +10,8 @@ from tests.io.nifti_faults import LPS_AFFINE, nifti_bytes, save
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
-from voxicon.errors import UnknownClass
-from voxicon.io.masks import write_combined, write_masks
+from voxicon.errors import InputError, UnknownClass
+from voxicon.io.masks import mask_files, write_combined, write_masks
 from voxicon.io.nifti import read_labels, read_volume
 
 VOCABULARY = Vocabulary.default()
@@ -160,3 +160,10 @@ def test_equal_masks_give_equal_files(tmp_path):
     for path in (tmp_path / "a").rglob("*.*"):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_two_masks_of_one_class_are_refused(tmp_path):
+    for name in ("liver.nii", "liver.nii.gz", "notes.nii.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"liver\.nii.*lies beside it; expected one mask a class; remove one"):
+        mask_files(tmp_path, Vocabulary.default())

@@ -115,10 +115,15 @@ def mask_files(folder: Path, vocabulary: Vocabulary) -> dict[str, Path]:
     """The files that `read_masks` would read, by class; none is opened.
 
     Raises:
-        InputError: ``E-ORGAN``, no mask lies there.
+        InputError: ``E-ORGAN``, no mask lies there, or two of one class.
     """
     below = folder / SEGMENTATIONS if (folder / SEGMENTATIONS).is_dir() else folder
-    paths = {case_name(path): path for path in sorted(below.glob("*.nii*")) if case_name(path) in vocabulary}
+    found = [path for path in sorted(below.glob("*.nii*")) if case_name(path) in vocabulary]
+    paths = {case_name(path): path for path in found}
+    twice = next((path for path in found if path != paths[case_name(path)]), None)
+    if twice is not None:
+        other = paths[case_name(twice)].name
+        raise InputError(f"{twice}: {other} lies beside it; expected one mask a class; remove one", code="E-ORGAN")
     if not paths:
         raise InputError(
             f"{folder}: holds no mask named like a class, such as {SEGMENTATIONS}/liver.nii.gz; "
