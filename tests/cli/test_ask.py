@@ -70,6 +70,7 @@ measure: liver tumor, larger than 9 mm
   -> {folder}/answers/1_liver_tumor_larger_than_9_mm.nii.gz
 - Liver tumor: 5 found, 1.4 ml together; the largest 13.4 × 8.9 mm (longest axial diameters), in the upper third of \
 the liver, 50 HU darker than the liver.
+-> {folder}/report.html
 """
 
 
@@ -154,6 +155,12 @@ def test_several_requests_are_answered_in_order(ask: Ask, out: Path) -> None:
     ]
     asked = [request["text"] for request in json.loads((out / "findings.json").read_text())["requests"]]
     assert asked == ["count the kidney tumors", "segment the liver tumour", "count the aorta"]
+
+
+def test_a_file_is_named_once_and_a_page_only_where_there_is_one(ask: Ask, out: Path) -> None:
+    _, told, _ = ask("segment the liver and then measure it", "mark the liver", "--no-report")
+    assert told.count(f"-> {out}/segmentations/liver.nii.gz") == 1
+    assert "report.html" not in told
 
 
 def test_what_was_corrected_and_left_out_is_shown_before_the_answer(ask: Ask) -> None:

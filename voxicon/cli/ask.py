@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from voxicon.inquiry import Inquiry
     from voxicon.segmenter import Segmenter
 
+_PAGES = ("report.html", "report.pdf")
+
 _Requests = Annotated[
     list[str] | None, typer.Argument(metavar="REQUEST...", help="Sentences such as 'measure the liver'.")
 ]
@@ -102,8 +104,8 @@ def ask(
         raise OutputError(f"{job.folder}: already holds a result; use --overwrite to replace it, or another -o")
     read = read_options(volume, use, assume_orientation, spacing, hu_offset)
     inquiry = _answered(read_volume(job.scan, read), pairs, finder, masks, say, quiet)
-    inquiry.save(job.folder, preview=preview, page=report, pdf=pdf, colors=colors)
-    _tell(inquiry, job.folder, as_json=as_json, quiet=quiet)
+    written = inquiry.save(job.folder, preview=preview, page=report, pdf=pdf, colors=colors)
+    _tell(inquiry, written, job.folder, as_json=as_json, quiet=quiet)
 
 
 def _texts(requests: list[str] | None, request_file: Path | None) -> list[str]:
@@ -168,25 +170,37 @@ def _answered(
         )  # fmt: skip
 
 
-def _tell(inquiry: Inquiry, folder: Path, *, as_json: bool, quiet: bool) -> None:
-    """The answers on stdout, where they are on stderr."""
-    from voxicon.answering.telling import answer_lines
-
+def _tell(inquiry: Inquiry, written: list[Path], folder: Path, *, as_json: bool, quiet: bool) -> None:
+    """The answers on stdout, with the files they are in; warnings on stderr."""
     document = inquiry.document
     if as_json:
         typer.echo(json.dumps(document.to_dict(), ensure_ascii=False))
     else:
-        lesions = {(lesion.name, lesion.number): lesion for lesion in document.lesions}
-        for request in document.requests:
-            for clause in request.clauses:
-                typer.echo(f"{clause.understood}")
-                for line in answer_lines(clause, lesions, inquiry.language):
-                    typer.echo(f"  {line}")
-                for path in dict.fromkeys(path for target in clause.targets for path in target.masks):
-                    typer.echo(f"  -> {folder / path}")
-        for line in document.impression:
-            typer.echo(f"- {line}")
+        _tell_answers(inquiry, folder)
+        for path in written:
+            if path.name in _PAGES:
+                typer.echo(f"-> {path}")
     if not quiet:
         for warning in document.warnings:
             typer.echo(f"  warning: {warning}", err=True)
         typer.echo(f"{folder}: {document.notice}", err=True)
+
+
+def _tell_answers(inquiry: Inquiry, folder: Path) -> None:
+    from voxicon.answering.telling import answer_lines
+
+    document = inquiry.document
+    told: set[str] = set()
+    lesions = {(lesion.name, lesion.number): lesion for lesion in document.lesions}
+    for request in document.requests:
+        for clause in request.clauses:
+            typer.echo(clause.understood)
+            for line in answer_lines(clause, lesions, inquiry.language):
+                typer.echo(f"  {line}")
+            paths = dict.fromkeys(path for target in clause.targets for path in target.masks)
+            # What is said of the same thing again need not name its file again.
+            for path in [path for path in paths if path not in told]:
+                typer.echo(f"  -> {folder / path}")
+            told.update(paths)
+    for line in document.impression:
+        typer.echo(f"- {line}")
