@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -182,3 +183,9 @@ def test_lesions_and_organs_are_those_asked_for() -> None:
     assert [organ["name"] for organ in only["organs"]] == ["spleen"]
     assert (only["lesions"], only["detection"], only["not_looked_for"]) == ([], [], [])
     assert only["impression"] == ["No kind of tumor or cyst was looked for.", "Not found: spleen."]
+
+
+def test_the_schema_in_the_docs_is_the_one_that_holds() -> None:
+    path = Path(__file__).parents[2] / "docs" / "findings.schema.json"
+    # To write it again: json.dumps(voxicon.answering.document.schema(), indent=2, ensure_ascii=False) and a newline.
+    assert json.loads(path.read_text(encoding="utf8")) == schema()
