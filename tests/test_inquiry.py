@@ -18,9 +18,10 @@ from tests.answering.phantom import BOXES, VOCABULARY, VOXEL_ML, box, drawn
 from tests.weights_on_disk import CLASSES, write_small_weights
 from voxicon import inquiry as module
 from voxicon.answering.language import language
+from voxicon.asking import understood
 from voxicon.core.volume import Volume
 from voxicon.errors import BadGeometry, CheckpointError, InputError, OutputError, UnknownClass, UsageError
-from voxicon.finder import Finder, finder_of, needed, understood
+from voxicon.finder import Finder, finder_of, needed
 from voxicon.inquiry import Inquiry, answer, ask
 from voxicon.io.atomic import file_sha256
 from voxicon.io.nifti import read_volume

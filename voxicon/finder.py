@@ -1,4 +1,4 @@
-"""Before a scan is read: what weights can find, what requests mean, and what has to be found to answer them."""
+"""Before a scan is read: what weights can find, and what has to be found to answer requests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from voxicon.answering.detection import operating_points
 from voxicon.answering.needs import Needs, needs_of
-from voxicon.asking import Request, parse
+from voxicon.asking import Request
 from voxicon.core.concepts import Vocabulary
-from voxicon.errors import UsageError
 from voxicon.io.masks import mask_files
 
 if TYPE_CHECKING:
@@ -58,22 +57,6 @@ def finder_of(weights: str | Path, **options: Any) -> Finder:
     classes = tuple(name for name in vocabulary.names if name in metadata.trained)
     operating_points(metadata.card, path.stem)  # refused now, not after all has been computed
     return Finder(path.stem, vocabulary, classes, metadata.card, lambda: load(path, **options))
-
-
-def understood(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[tuple[str, Request], ...]:
-    """Requests as written and as understood.
-
-    Raises:
-        UsageError: One cannot be understood; with several, the message says which.
-    """
-    pairs = []
-    for number, text in enumerate(texts, start=1):
-        try:
-            pairs.append((text, parse(text, vocabulary)))
-        except UsageError as error:
-            which = "request" if len(texts) == 1 else f"request {number} of {len(texts)}"
-            raise type(error)(f"{which}: {str(error).removeprefix('request: ')}", code=error.code) from None
-    return tuple(pairs)
 
 
 def needed(

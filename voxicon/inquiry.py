@@ -19,14 +19,14 @@ from voxicon.answering.needs import Needs
 from voxicon.answering.scene import Scene
 from voxicon.answering.table import MEASUREMENTS_FILE, measurements_csv
 from voxicon.answering.telling import impression
-from voxicon.asking import Request
+from voxicon.asking import Request, understood
 from voxicon.core.clock import Clock
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.evaluate.predictions import read_case_file
 from voxicon.evaluate.tumors import CANDIDATE
-from voxicon.finder import Finder, finder_of, needed, understood
+from voxicon.finder import Finder, finder_of, needed
 from voxicon.infer.cleanup import candidates
 from voxicon.io.atomic import write_bytes, write_text
 from voxicon.io.masks import SEGMENTATIONS, read_masks
@@ -172,7 +172,7 @@ def answer(
 
     Args:
         volume: The scan.
-        requests: As `voxicon.finder.understood` gives them.
+        requests: As `voxicon.asking.understood` gives them.
         finder: What finds classes of which no mask is given; None takes all from `masks`.
         masks: A folder of masks of this scan, which count as they are.
         language: Of the sentences.

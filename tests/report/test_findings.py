@@ -10,12 +10,12 @@ import pytest
 
 from tests.report.pages import Page, checked
 from voxicon.answering.language import Language, language
+from voxicon.asking import understood
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Source, Volume
 from voxicon.errors import ConfigError
-from voxicon.finder import understood
 from voxicon.inquiry import Inquiry, answer
 from voxicon.io.masks import write_masks
 from voxicon.report.findings import PICTURED, Pictures, findings_page

@@ -2,5 +2,6 @@
 
 from voxicon.asking.grammar import parse
 from voxicon.asking.request import Clause, Condition, Place, Request, Target
+from voxicon.asking.several import understood
 
-__all__ = ["Clause", "Condition", "Place", "Request", "Target", "parse"]
+__all__ = ["Clause", "Condition", "Place", "Request", "Target", "parse", "understood"]

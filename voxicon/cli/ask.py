@@ -27,6 +27,7 @@ from voxicon.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from voxicon.answering.language import Language
     from voxicon.asking import Request
+    from voxicon.core.concepts import Vocabulary
     from voxicon.core.volume import Volume as CtVolume
     from voxicon.finder import Finder
     from voxicon.inquiry import Inquiry
@@ -80,22 +81,18 @@ def ask(
     """
     del debug  # read by the error boundary
     texts = _texts(requests, request_file)
+    pairs = _understood(texts, weights, parse_only=parse_only, as_json=as_json, quiet=quiet)
+    if parse_only:
+        return
     from voxicon.answering.language import language
-    from voxicon.finder import finder_of, needed, understood
+    from voxicon.finder import finder_of, needed
     from voxicon.io.nifti import read_volume
     from voxicon.report.pdf import check_printing
     from voxicon.workflow import find_jobs
 
     overlap = FAST_OVERLAP if fast else None
     finder = finder_of(weights, device=device, engine=engine, overlap=overlap, locate=locate)
-    pairs = understood(texts, finder.vocabulary)
     say = language(report_language, finder.vocabulary)
-    if parse_only and as_json:
-        typer.echo(json.dumps([request.to_dict() for _, request in pairs], indent=2))
-    elif not as_json or not quiet:
-        _tell_understood(pairs, err=as_json)
-    if parse_only:
-        return
     if pdf:
         check_printing()
     needed(pairs, finder, masks=masks)  # what cannot be answered is refused before a scan is read
@@ -136,6 +133,33 @@ def _one_file(scan: Path) -> Path:
     if scan.is_dir():
         raise UsageError(f"{scan}: is a folder; ask about one scan at a time: give its .nii or .nii.gz file")
     return scan
+
+
+def _understood(
+    texts: list[str], weights: str, *, parse_only: bool, as_json: bool, quiet: bool
+) -> tuple[tuple[str, Request], ...]:
+    """Requests as written and as understood, which is said."""
+    from voxicon.asking import understood
+
+    pairs = understood(texts, _vocabulary(weights))
+    if parse_only and as_json:
+        typer.echo(json.dumps([request.to_dict() for _, request in pairs], indent=2))
+    elif not as_json or not quiet:
+        _tell_understood(pairs, err=as_json)
+    return pairs
+
+
+def _vocabulary(weights: str) -> Vocabulary:
+    """The words that weights know. Those of the starter are the shipped ones: a typing error need not load torch."""
+    from voxicon.core.concepts import Vocabulary
+
+    if weights == "starter":
+        return Vocabulary.default()
+    from voxicon.infer.settings import vocabulary_of
+    from voxicon.model.checkpoint import read_metadata
+    from voxicon.weights.store import resolve
+
+    return vocabulary_of(read_metadata(resolve(weights)).card, weights)
 
 
 def _tell_understood(pairs: tuple[tuple[str, Request], ...], *, err: bool) -> None:
