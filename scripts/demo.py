@@ -1,10 +1,11 @@
-"""Segment a real CT with the starter weights: the chest CT that the package slicerio carries, or a given one.
+"""Find and measure what the starter weights know in a real CT: the chest CT that the package slicerio carries, or a given one.
 
 Run by ``make demo`` or ``make demo CT=path/to/ct.nii.gz``; results go to ``demo/``.
 """
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from importlib import resources
@@ -39,15 +40,17 @@ def main() -> int:
     """Run the command a user would run, and say where to look."""
     given = Path(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1] else None
     scan = given if given is not None else chest_ct(OUT / "chest.nii.gz")
-    command = ["voxicon", "segment", str(scan), "-o", str(OUT), "--overwrite"]
-    print("$", " ".join(command), flush=True)
+    command = ["voxicon", "ask", str(scan), "Generate a report.", "-o", str(OUT), "--overwrite"]
+    print("$", shlex.join(command), flush=True)
     code = subprocess.run([str(Path(sys.executable).with_name("voxicon")), *command[1:]], check=False).returncode
     if code == 0:
         folder = OUT / scan.name.removesuffix(".gz").removesuffix(".nii")
         for name, what in [
-            ("preview.png", "look here first"),
+            ("report.html", "look here first: open it in a browser"),
+            ("preview.png", "the masks in three planes"),
             ("segmentations/", "one mask per class, on the scan's own grid"),
             ("combined_labels.nii.gz", "all in one label map; names inside and in combined_labels.json"),
+            ("findings.json", "everything that was measured; measurements.csv for spreadsheets"),
             ("case.json", "volumes, timings, warnings, hashes"),
         ]:
             print(f"  {folder}/{name:<24} {what}")
