@@ -1,4 +1,4 @@
-"""Find and measure what the starter weights know in a real CT: the chest CT that the package slicerio carries, or a given one.
+"""Find and measure what the starter weights know: in the chest CT that the package slicerio carries, or in a given one.
 
 Run by ``make demo`` or ``make demo CT=path/to/ct.nii.gz``; results go to ``demo/``.
 """
