@@ -69,6 +69,27 @@ def test_the_page_says_what_the_document_says(tmp_path: Path) -> None:
     assert sum("front" in (alt or "") for alt in pictures) == 1
 
 
+def test_the_page_says_where_everything_is_from(tmp_path: Path) -> None:
+    found = inquiry(tmp_path)
+    text = checked(found.page(), pictures=True).text
+    assert f"Scan: a <b> & c.nii.gz, SHA-256 {'0' * 64}." in text
+    assert "Masks that were given and taken as they are" in text
+    given = text[text.index("Masks that were given") :].split(".")[0]
+    assert all(name in given for name in ("liver tumor", "spleen", "gallbladder"))
+    assert "Henderson et al., Radiology 1981;141:525-527" in text
+    assert "not found" in text  # the gallbladder
+    assert "mean probability" not in text
+    assert "weights" not in found.document.impression[0]
+
+
+def test_safe_colors_are_those_of_the_pictures(tmp_path: Path) -> None:
+    found = inquiry(tmp_path)
+    for colors in ("vocabulary", "safe"):
+        red, green, blue = Palette(VOCABULARY, colors)["liver"].color  # type: ignore[arg-type]
+        assert f"#{red:02x}{green:02x}{blue:02x}" in found.page(colors)  # type: ignore[arg-type]
+    assert found.page("safe") != found.page()
+
+
 def test_many_lesions_have_rows_and_not_all_have_pictures(tmp_path: Path) -> None:
     found = inquiry(tmp_path, tumors=PICTURED + 3)
     page = checked(found.page(), pictures=True)
