@@ -176,3 +176,17 @@ def test_refusals():
         measure_organ("spleen", masks, hu, VOCABULARY)
     with pytest.raises(BadGeometry, match="expected the scan"):
         measure_organ("liver", masks, hu[1:], VOCABULARY)
+
+
+@pytest.mark.parametrize(("crumb", "pieces"), [(9, 1), (10, 1), (11, 2)])
+def test_a_crumb_is_no_piece(crumb, pieces):
+    mask = np.zeros((20, 12, 12), bool)
+    mask[1:11, 1:11, 1:11] = True  # 1000 voxels: of 1010 one percent is more than 10
+    line = np.zeros((4, 3), bool)
+    line.flat[:crumb] = True
+    mask[13:17, 1:4, 1] = line
+    masks = MaskSet.from_masks({"liver": mask}, Geometry(mask.shape, np.eye(4)))
+    hu = np.random.default_rng(0).normal(size=mask.shape)
+    found = measure_organ("liver", masks, hu, VOCABULARY)
+    assert found.components == pieces
+    assert ("in_pieces" in found.flags) == (pieces > 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Source, Volume
 from voxicon.errors import ConfigError
+from voxicon.findings.vessels import VesselContact
 from voxicon.inquiry import Inquiry, answer
 from voxicon.io.masks import write_masks
 from voxicon.report.findings import PICTURED, Pictures, findings_page
@@ -82,6 +84,40 @@ def test_the_page_says_where_everything_is_from(tmp_path: Path) -> None:
     assert "weights" not in found.document.impression[0]
 
 
+def page_of(found: Inquiry, **changes: object) -> str:
+    """The text of a page without pictures, of a document with some fields replaced."""
+    document = replace(found.document, **changes)  # type: ignore[arg-type]
+    return checked(findings_page(document, Pictures(), Palette(VOCABULARY), found.language), pictures=True).text
+
+
+def test_volumes_without_lesions_are_told_of_organs_that_have_some(tmp_path: Path) -> None:
+    found = inquiry(tmp_path)
+    by_name = {organ.name: organ for organ in found.document.organs}
+    liver, spleen = by_name["liver"], by_name["spleen"]
+    text = page_of(found)
+    assert liver.volume_without_lesions_ml < liver.volume_ml
+    assert f"liver {liver.volume_ml:.0f} ml {liver.volume_without_lesions_ml:.0f} ml 1,033 to 1,953" in text
+    assert f"spleen {spleen.volume_ml:.1f} ml 67 to 371" in text
+
+
+def test_vessels_scores_and_thresholds_are_told(tmp_path: Path) -> None:
+    found = inquiry(tmp_path)
+    vessels = (
+        VesselContact("aorta", 4.25, 0.0, None),
+        VesselContact("hepatic_vessel", 0.0, 91.4, 7),
+        VesselContact("inferior_vena_cava", 0.0, 0.0, None),
+        VesselContact("celiac_trunk", None, None, None),
+    )
+    text = page_of(found, lesions=(replace(found.document.lesions[0], vessels=vessels),))
+    assert (
+        "aorta 4.2 mm away; hepatic vessel touched, 91° of its circumference; "
+        "inferior vena cava touched, across slices only; celiac trunk not found"
+    ) in text
+    (verdict,) = found.document.detection
+    low = replace(verdict, detected=False, score=0.12, threshold=0.4, lesions=0, volume_ml=0.0, by="weights")
+    assert "liver tumor no 0.12 0.40 0 0.000 ml nothing was measured" in page_of(found, detection=(low,))
+
+
 def test_safe_colors_are_those_of_the_pictures(tmp_path: Path) -> None:
     found = inquiry(tmp_path)
     for colors in ("vocabulary", "safe"):
@@ -103,6 +139,7 @@ def test_nothing_found(tmp_path: Path) -> None:
     found = inquiry(tmp_path, tumors=0, requests=("liver tumors, if any", "the gallbladder"))
     page = checked(found.page(), pictures=True)
     assert "No liver tumor in the masks that were given." in page.text
+    assert "0 kinds of lesions found of 1 looked for 0 organs and vessels found of 1 looked for" in page.text
     assert "liver tumor: none found" in page.text
     assert not [tag for tag, a in page.tags if tag == "img" and "Three planes" in (a["alt"] or "")]
 
