@@ -17,8 +17,8 @@ from voxicon.segmenter import Segmenter, load
 
 def test_public_names() -> None:
     assert set(voxicon.__all__) == {
-        "Concept", "Geometry", "MaskSet", "Result", "Segmenter", "Vocabulary", "Volume", "VoxiconError",
-        "__version__", "load",
+        "Concept", "Geometry", "Inquiry", "MaskSet", "Result", "Segmenter", "Vocabulary", "Volume", "VoxiconError",
+        "__version__", "ask", "load",
     }  # fmt: skip
     for name in voxicon.__all__:
         assert getattr(voxicon, name) is not None

@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator
 from tests.answering.documents import document, poor, rich
 from tests.answering.phantom import SHAPE, scene
 from voxicon.answering.document import FORMAT, Document, _dataclasses, schema
+from voxicon.findings.finding import Finding
 
 SCHEMA = schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -189,3 +190,19 @@ def test_the_schema_in_the_docs_is_the_one_that_holds() -> None:
     path = Path(__file__).parents[2] / "docs" / "findings.schema.json"
     # To write it again: json.dumps(voxicon.answering.document.schema(), indent=2, ensure_ascii=False) and a newline.
     assert json.loads(path.read_text(encoding="utf8")) == schema()
+
+
+def test_numbers_are_told_to_six_decimals_and_nothing_else_changes() -> None:
+    told, exact = rich().to_dict(), Finding.to_dict(rich())
+
+    def same(one: Any, other: Any) -> bool:
+        if isinstance(other, dict):
+            return one.keys() == other.keys() and all(same(one[key], other[key]) for key in other)
+        if isinstance(other, list):
+            return len(one) == len(other) and all(map(same, one, other))
+        if isinstance(other, float):
+            return type(one) is float and one == round(other, 6)
+        return bool(one == other)
+
+    assert same(told, exact)
+    assert told != exact, "this document has a number of more decimals"

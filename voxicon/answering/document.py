@@ -23,6 +23,8 @@ FORMAT: Final = "voxicon-findings-1"
 
 FINDINGS_FILE = "findings.json"
 
+_DECIMALS = 6
+
 
 @dataclass(frozen=True)
 class Scan(Finding):
@@ -102,6 +104,11 @@ class Document(Finding):
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``findings.json``; numbers to six decimals."""
+        data: dict[str, Any] = _rounded(super().to_dict())
+        return data
+
 
 def schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of `Document.to_dict`, with what each field means."""
@@ -121,6 +128,15 @@ def schema() -> dict[str, Any]:
         "title": "Findings of Voxicon",
         **{key: value for key, value in made.items() if key != "title"},
     }
+
+
+def _rounded(data: Any) -> Any:
+    """Plain data with floats rounded: more digits than nanometers would only tell how a machine rounds."""
+    if isinstance(data, dict):
+        return {key: _rounded(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_rounded(value) for value in data]
+    return round(float(data), _DECIMALS) if isinstance(data, float) else data
 
 
 def _dataclasses(kind: Any) -> Iterator[type]:

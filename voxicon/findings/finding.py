@@ -9,15 +9,12 @@ from typing import Any
 Point = tuple[float, float, float]
 """RAS mm."""
 
-_DECIMALS = 6
-"""Less than a nanoliter or a nanometer: more digits would only tell how a machine rounds."""
-
 
 class Finding:
     """A dataclass of numbers and words; units are in the names of its fields."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: lists, numbers (to six decimals), strings and None, under the names of the fields."""
+        """Plain data for JSON: lists, numbers, strings and None, under the names of the fields."""
         data: dict[str, Any] = _plain(self)
         return data
 
@@ -27,6 +24,4 @@ def _plain(value: Any) -> Any:
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, float):
-        return round(float(value), _DECIMALS)
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
