@@ -1,9 +1,10 @@
-"""``voxicon evaluate`` in this process, and an assembly to run it on."""
+"""Commands in this process, and an assembly to run ``voxicon evaluate`` on."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,19 +12,27 @@ import pytest
 from tests.assemblies import write_assembly
 from voxicon.cli.main import main
 
-Evaluate = Callable[..., tuple[int, str, str]]
+Call = Callable[..., tuple[int, str, str]]
+Evaluate = Call
 
 
 @pytest.fixture
-def evaluate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Evaluate:
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """``voxicon WORDS...`` in this process: its exit code, stdout and stderr."""
+
     def one(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["voxicon", "evaluate", *map(str, words)])
+        monkeypatch.setattr("sys.argv", ["voxicon", *map(str, words)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
             main()
         return (int(stop.value.code or 0), *capsys.readouterr())
 
     return one
+
+
+@pytest.fixture
+def evaluate(call: Call) -> Evaluate:
+    return partial(call, "evaluate")
 
 
 @pytest.fixture(scope="module")

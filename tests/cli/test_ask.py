@@ -12,10 +12,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.answering.on_disk import write_belly, write_belly_masks
+from tests.cli.conftest import Call
 from tests.weights_on_disk import write_small_weights
 from voxicon import inquiry as inquiry_module
 from voxicon.answering.document import schema
-from voxicon.cli.main import main
 from voxicon.errors import OutputError
 from voxicon.io.atomic import file_sha256
 
@@ -38,9 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ask(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, weights: Path, folder: Path, tmp_path: Path
-) -> Ask:
+def ask(call: Call, weights: Path, folder: Path, tmp_path: Path) -> Ask:
     """The command on the belly in this process, its output under ``out``; `scan` and `given` may be others."""
 
     def one(*words: object, scan: object = folder / "belly.nii.gz", given: object = folder / "masks"):
@@ -48,11 +46,7 @@ def ask(
         if "--weights" in words:
             options = options[:2] + options[4:]
         masks = [] if given is None else ["--masks", given]
-        monkeypatch.setattr("sys.argv", ["voxicon", "ask", *map(str, [scan, *words, *options, *masks])])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return (int(stop.value.code or 0), *capsys.readouterr())
+        return call("ask", scan, *words, *options, *masks)
 
     return one
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -11,12 +12,12 @@ import pytest
 from typer.main import get_command
 
 from tests.assemblies import labels_of
-from tests.cli.conftest import Evaluate
+from tests.cli.conftest import Call, Evaluate
 from tests.cli.test_evaluate_lesions import level_map, write_maps
 from tests.test_operating import FOUR, LESIONS, QUIET, write_labels, write_planted
 from tests.weights_on_disk import CLASSES, write_small_weights
 from voxicon.answering.detection import operating_points
-from voxicon.cli.main import app, main
+from voxicon.cli.main import app
 from voxicon.evaluate.planted import SPECIFICITIES
 from voxicon.evaluate.tumors import detection
 from voxicon.finder import finder_of
@@ -27,15 +28,8 @@ Weights = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def weights_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Weights:
-    def one(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["voxicon", "weights", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return (int(stop.value.code or 0), *capsys.readouterr())
-
-    return one
+def weights_command(call: Call) -> Weights:
+    return partial(call, "weights")
 
 
 @pytest.fixture

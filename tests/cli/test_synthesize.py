@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.cli.conftest import Call
 from tests.organs import BOXES, organs, write_torso
 from tests.weights_on_disk import write_small_weights
-from voxicon.cli.main import main
 from voxicon.core.concepts import Vocabulary
 from voxicon.io.masks import write_masks
 
@@ -22,17 +22,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, torso: Path) -> Run:
+def run(call: Call, monkeypatch: pytest.MonkeyPatch, torso: Path) -> Run:
     monkeypatch.chdir(torso)
-
-    def one(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["voxicon", "synthesize", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return (int(stop.value.code or 0), *capsys.readouterr())
-
-    return one
+    return partial(call, "synthesize")
 
 
 @pytest.fixture
