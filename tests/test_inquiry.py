@@ -318,3 +318,13 @@ def test_the_stages_of_an_inquiry_are_timed_once(scan: Volume, folder: Path, fin
     inquiry = asked(scan, finder, "segment the pancreas", masks=folder / "some" / "masks")
     assert set(inquiry.result.seconds) >= {"masks", "network", "measure"}
     assert "segment" not in inquiry.result.seconds
+
+
+def test_lesions_that_an_organ_is_measured_without_are_told_of(scan: Volume, folder: Path) -> None:
+    inquiry = asked(scan, None, "measure the liver", masks=folder / "masks")
+    assert [(one.name, one.lesions) for one in inquiry.document.detection] == [("liver_tumor", 5)]
+    assert len(inquiry.document.lesions) == 5
+    assert inquiry.document.impression[0].startswith("Liver tumor: 5 found")
+    assert not any("was looked for" in line for line in inquiry.document.impression)
+    plain = asked(scan, None, "segment the aorta", masks=folder / "masks")
+    assert "No kind of tumor or cyst was looked for." in plain.document.impression

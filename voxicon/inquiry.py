@@ -246,10 +246,11 @@ def _answered(
     scene = Scene(joined.masks, volume.hu, found.vocabulary, found.probabilities, decisions)
     answerer = Answerer(scene, SEGMENTATIONS)
     answers = tuple(answerer.answer(text, request) for text, request in requests)
-    asked_lesions = tuple(name for name in needs.asked if scene.is_lesion(name))
+    # Lesions that an organ was measured without were looked for too, and whoever asked for the organ is told.
+    kinds = tuple(name for name in needs.classes if scene.is_lesion(name))
     points = operating_points(finder.card, finder.name) if finder else {}
-    detection = _detected(asked_lesions, scene, joined, points)
-    lesions = tuple(lesion for name in asked_lesions for lesion in scene.lesions(name))
+    detection = _detected(kinds, scene, joined, points)
+    lesions = tuple(lesion for name in kinds for lesion in scene.lesions(name))
     organs = tuple(scene.organ(name) for name in needs.asked if not scene.is_lesion(name))
     weights = found.weights if found.masks.names else None
     document = Document(

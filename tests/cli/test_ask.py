@@ -251,6 +251,7 @@ def test_what_is_wrong_with_a_scan(ask: Ask, folder: Path, tmp_path: Path) -> No
 def test_a_request_that_cannot_be_answered_is_refused_before_the_scan_is_looked_at(ask: Ask, tmp_path: Path) -> None:
     refused(ask("segment the brain", scan=tmp_path / "no.nii.gz"), 2, "E-CLASS", "cannot find brain")
     refused(ask("segment the livr", scan=tmp_path / "no.nii.gz"), 2, "E-CLASS", "livr")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_wrong_with_masks(ask: Ask, tmp_path: Path) -> None:
@@ -279,3 +280,4 @@ def test_results_are_not_replaced_unasked(ask: Ask, out: Path) -> None:
 
 def test_weights_that_are_not_there(ask: Ask, tmp_path: Path) -> None:
     refused(ask(TUMORS, "--weights", tmp_path / "no.safetensors"), 2, "E-WEIGHTS", "no.safetensors")
+    assert not (tmp_path / "out").exists()

@@ -66,11 +66,11 @@ def needs_of(requests: Iterable[Request], vocabulary: Vocabulary, able: Collecti
 def _known(target: Target, vocabulary: Vocabulary, able: Collection[str], by: str) -> tuple[str, ...]:
     known = tuple(name for name in target.classes if name in able)
     if not known:
-        kinds = {vocabulary[name].kind for name in target.classes}
-        others = [vocabulary[name].display_name for name in vocabulary.names if name in able]
-        alike = [vocabulary[name].display_name for name in vocabulary.names if name in able and kinds == {"lesion"}
-                 and vocabulary[name].kind == "lesion"]  # fmt: skip
-        found = ", ".join(alike or others) if alike or kinds != {"lesion"} else "no lesions at all"
+        there = [vocabulary[name] for name in vocabulary.names if name in able]
+        # Who asks for a tumor wants to know which tumors there are, not that there is a liver.
+        if all(vocabulary[name].kind == "lesion" for name in target.classes):
+            there = [concept for concept in there if concept.kind == "lesion"]
+        found = ", ".join(concept.display_name for concept in there) or "no lesions at all"
         raise UnknownClass(
             f"request: {by} cannot find {target.said}; they find {found}; "
             "use weights that know it (--weights), or bring masks of it (--masks)"
