@@ -6,7 +6,7 @@ Convolutions downsample by stride, upsampling is trilinear followed by a convolu
 
 One gray scale from lung to bone leaves soft organs a few hundredths apart, which a network learns slowly and
 bf16 rounds away. So the image may be read through several fixed windows at once, as a radiologist does, and as its
-contrast with the tissue nearby (`voxicon.model.contrast`).
+contrast with the tissue nearby (`voxicon.model.contrast`); or relative to one organ (`voxicon.model.host`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from voxicon.model.contrast import LocalContrast
+from voxicon.model.host import INPUTS, HostView
 from voxicon.model.recompute import run_block
 
 _SLOPE = 0.01
@@ -66,11 +67,15 @@ class CompactUNet(nn.Module):
         windows: Parts of the image's range [0, 1], each read as a channel of its own: ``low`` becomes 0 and ``high`` 1,
             values beyond are clipped. None: the image is read as it is.
         contrast: Arguments of `LocalContrast`, whose channels are read beside the windows; none by default.
+        host: Arguments of `HostView`, whose channels are read in place of all others: the network then looks into an
+            organ that is given, and its input is what `against_host` makes. None by default.
 
     Raises:
-        ValueError: A window whose high end does not lie above its low end, or what `LocalContrast` cannot take.
+        ValueError: A window whose high end does not lie above its low end, what `LocalContrast` or `HostView` cannot
+            take, or a host beside windows or contrast.
 
     Attributes:
+        inputs: Channels of what it reads: 1, and 2 with a host.
         bottleneck_channels: Channels of the deepest map.
         decoder_channels: Channels of the last decoder map.
         size_multiple: Inputs must be a multiple of this along each axis.
@@ -83,13 +88,20 @@ class CompactUNet(nn.Module):
         channels: tuple[int, ...] = (16, 32, 64, 128, 192),
         windows: tuple[tuple[float, float], ...] = (),
         contrast: Mapping[str, Any] | None = None,
+        host: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if any(high <= low for low, high in windows):
             raise ValueError(f"windows are pairs of a low and a higher number, got {windows}")
         self.windows = tuple((float(low), float(high)) for low, high in windows)
         self.contrast = LocalContrast(**contrast) if contrast is not None else None
+        self.host = HostView(**host) if host is not None else None
+        if self.host is not None and (windows or self.contrast is not None):
+            raise ValueError("with a host everything is read relative to it: leave windows and contrast out")
+        self.inputs = 1 if self.host is None else INPUTS
         n_seen = max(1, len(windows)) + (len(self.contrast.sides) if self.contrast is not None else 0)
+        if self.host is not None:
+            n_seen = self.host.channels
         self.stem = ConvBlock(n_seen, channels[0])
         levels = list(pairwise(channels))
         self.down = nn.ModuleList(ResidualBlock(fine, coarse, stride=2) for fine, coarse in levels)
@@ -102,18 +114,24 @@ class CompactUNet(nn.Module):
         self.size_multiple = 2 ** len(levels)
         self.recompute = False
 
-    def forward(self, image_B1XYZ: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image_BIXYZ: Tensor) -> tuple[Tensor, Tensor]:
         """Deepest map (B, C, x, y, z) and last decoder map (B, C, X, Y, Z)."""
-        seen = [((image_B1XYZ - low) / (high - low)).clamp(0, 1) for low, high in self.windows] or [image_B1XYZ]
-        if self.contrast is not None:
-            seen.append(self.contrast(image_B1XYZ))
-        skips = [run_block(self.stem, torch.cat(seen, dim=1), recompute=self.recompute)]
+        skips = [run_block(self.stem, self._seen(image_BIXYZ), recompute=self.recompute)]
         for block in self.down:
             skips.append(run_block(block, skips[-1], recompute=self.recompute))
         bottleneck = x = skips.pop()
         for lift, block in zip(self.lift, self.up, strict=True):
             x = run_block(partial(_rise, lift, block), x, skips.pop(), recompute=self.recompute)
         return bottleneck, x
+
+    def _seen(self, image_BIXYZ: Tensor) -> Tensor:
+        """The image as the first convolution reads it."""
+        if self.host is not None:
+            return cast(Tensor, self.host(image_BIXYZ))
+        seen = [((image_BIXYZ - low) / (high - low)).clamp(0, 1) for low, high in self.windows] or [image_BIXYZ]
+        if self.contrast is not None:
+            seen.append(self.contrast(image_BIXYZ))
+        return torch.cat(seen, dim=1)
 
 
 def _rise(lift: nn.Module, block: nn.Module, x: Tensor, skip: Tensor) -> Tensor:

@@ -49,14 +49,14 @@ class LocalContrast(nn.Module):
         both = torch.cat([tissue, tissue * image_B1XYZ], dim=1)
         means = {1: image_B1XYZ}
         for side in {side for pair in self.sides for side in pair if side > 1}:
-            mean = _box_mean(both, side)
+            mean = box_mean(both, side)
             means[side] = mean[:, 1:] / mean[:, :1].clamp_min(_NOTHING)
         found = [((means[small] - means[large]) * tissue / self.full).clamp(-1, 1) for small, large in self.sides]
         return torch.cat(found, dim=1)
 
 
-def _box_mean(values_BCXYZ: Tensor, side: int) -> Tensor:
-    """Mean over a cube around each voxel; beyond the border everything is zero."""
+def box_mean(values_BCXYZ: Tensor, side: int) -> Tensor:
+    """Mean (B, C, X, Y, Z) over a cube of an odd side around each voxel; beyond the border everything is zero."""
     half = side // 2
     for axis in (2, 3, 4):
         # Differences of running sums cost the same for every side; a pooling over 17 voxels takes four times as long.

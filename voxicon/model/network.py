@@ -27,6 +27,8 @@ from voxicon.model.recompute import run_block
 class Backbone(Protocol):
     """What the head needs from an image network."""
 
+    inputs: int
+    """Channels of what it reads: 1 for a scan, `voxicon.model.host.INPUTS` for a scan and an organ in it."""
     bottleneck_channels: int
     """Channels of the deepest map, a multiple of 16."""
     decoder_channels: int
@@ -98,6 +100,11 @@ class UniversalNetwork(nn.Module):
         self.classes = tuple(name for names in of_heads for name in names)
         self._head_of = tuple(number for number, names in enumerate(of_heads) for _ in names)
         self._first_of = (0, *accumulate(len(names) for names in of_heads))
+
+    @property
+    def inputs(self) -> int:
+        """Channels of what `encode` reads: the scan, and with two of them an organ in it (`voxicon.model.host`)."""
+        return cast(Backbone, self.backbone).inputs
 
     @property
     def size_multiple(self) -> int:

@@ -67,6 +67,7 @@ class SwinUNETRFeatures(nn.Module):
         self.bottleneck_channels = 16 * feature_size
         self.decoder_channels = feature_size
         self.floats_per_voxel = 8 * feature_size
+        self.inputs = 1
         self.size_multiple = 32
         self.recompute = False
 

@@ -64,6 +64,7 @@ class GenesisUNet(nn.Module):
         self.bottleneck_channels = channels[-1]
         self.decoder_channels = channels[0]
         self.floats_per_voxel = 15 * width
+        self.inputs = 1
         self.size_multiple = 2 ** len(steps)
         self.recompute = False
 
