@@ -20,6 +20,7 @@ from voxicon.preparing import Told, case_key, make_folder, prepare_cases
 from voxicon.recipe import Recipe
 from voxicon.student import Student, make_student
 from voxicon.train.cases import TrainingCase, focused
+from voxicon.train.hosts import Group, Hosts, groups_of
 from voxicon.train.loop import Trainer
 from voxicon.train.patches import PatchSampler, Pool
 from voxicon.train.planting import Planter
@@ -66,6 +67,11 @@ def build_trainer(
     recipe = plan.recipe
     _refuse_sizes(recipe, student.network.size_multiple)
     _refuse_strays(recipe, plan.classes)
+    if recipe.looks_inside and not _groups(plan):
+        raise ConfigError(
+            f"recipe {recipe.name}: network.options.host looks for lesions inside of organs, but of "
+            f"{', '.join(plan.classes)} none is a lesion whose organ is there too; add both to classes"
+        )
     cache = cache if cache is not None else folder / "prepared"
     for needed in (folder, cache):
         make_folder(needed)
@@ -106,7 +112,14 @@ def _sampler(plan: Plan, train: Sequence[TrainingCase]) -> PatchSampler:
         optimize.sampling,
         optimize.seed,
         _planter(plan),
+        Hosts(optimize.host, _groups(plan)) if plan.recipe.looks_inside else None,
     )
+
+
+def _groups(plan: Plan) -> tuple[Group, ...]:
+    """Lesions and their organs, for a network that looks into these."""
+    lesions = [name for name in plan.classes if plan.vocabulary[name].kind == "lesion"]
+    return groups_of(plan.classes, {name: plan.vocabulary[name].parents for name in lesions})
 
 
 def _planter(plan: Plan) -> Planter | None:
@@ -142,6 +155,9 @@ def _trained(plan: Plan, train: Sequence[TrainingCase]) -> tuple[str, ...]:
         kinds = planter.plantable(case.known_N, there)
         names = {name for kind in kinds for name in (kind.name, *kind.also)}
         shown |= {plan.classes.index(name) for name in names & set(plan.classes)}
+    if plan.recipe.looks_inside:
+        # Organs are told to it, not found by it.
+        shown &= {index for group in _groups(plan) for index in group.lesions}
     trained = tuple(name for index, name in enumerate(plan.classes) if index in shown)
     if not trained:
         raise ConfigError(
@@ -161,7 +177,8 @@ def _training_card(
         card["start"] = {"file": plan.start.name, "sha256": file_sha256(plan.start)}
         keys.append(card["start"]["sha256"])
     card["data_sha256"] = hashlib.sha256(" ".join(keys).encode()).hexdigest()
-    never = sorted(set(student.learned or plan.classes) - set(_trained(plan, train)))
+    told = {plan.classes[index] for group in _groups(plan) for index in group.hosts if plan.recipe.looks_inside}
+    never = sorted(set(student.learned or plan.classes) - set(_trained(plan, train)) - told)
     if never:
         card["never_shown"] = never
     defines = defined_classes([dataset.card for dataset in plan.datasets])

@@ -22,6 +22,10 @@ def random_batch(seed: int, n_batch: int, n_classes: int) -> tuple[torch.Tensor,
     return logits, target, torch.rand(n_batch, n_classes, generator=g) < 0.5
 
 
+def terms(free: float, balanced: bool) -> loss_module._Terms:
+    return loss_module._Terms(free=free, balanced=balanced, each=0.0, cross_entropy=1.0, shape=(3, 4, 5))
+
+
 def test_worked_value() -> None:
     # One class, four voxels, logits 0: every probability is 1/2, cross-entropy is ln 2.
     # Dice = 2 * 0.5 / (2 + 1 + 1) = 0.25 with one voxel present.
@@ -51,7 +55,7 @@ def test_gradients_are_those_of_the_formula(seed: int, dtype: torch.dtype) -> No
     plain = logits.float().requires_grad_()
     parts = [
         loss_module._pair_loss(
-            plain[b, n].flatten(), target[b, n].flatten().float(), float(free[n]), balanced=bool(balanced[n])
+            plain[b, n].flatten(), target[b, n].flatten().float(), terms(float(free[n]), bool(balanced[n]))
         )
         for b, n in known.nonzero().tolist()
     ]
@@ -91,14 +95,16 @@ def test_the_loss_never_sees_a_name() -> None:
     names = {"name", "names", "classes", "dataset", "card", "path"}
     parameters = signature(partial_label_loss).parameters
     assert not names & set(parameters)
-    assert {p.annotation for p in parameters.values()} == {"Tensor", "float | None", "Tensor | None"}, (
-        "tensors and a number"
+    assert {p.annotation for p in parameters.values()} == {"Tensor", "float | None", "Tensor | None", "float"}, (
+        "tensors and numbers"
     )
     # Neither does the module know what could tell it one.
     source = Path(loss_module.__file__).read_text()
     assert [line for line in source.splitlines() if line.startswith(("import", "from"))] == [
-        "from __future__ import annotations", "from typing import Any", "import torch", "from torch import Tensor",
+        "from __future__ import annotations", "from dataclasses import dataclass", "from typing import Any",
+        "import numpy as np", "import torch", "from torch import Tensor",
         "from torch.autograd.function import once_differentiable", "from torch.nn import functional",
+        "from voxicon.core.components import components",
     ]  # fmt: skip
 
 
@@ -260,3 +266,39 @@ def test_half_precision_logits_are_summed_in_full() -> None:
     low = partial_label_loss(logits.bfloat16(), target, known)
     assert low.dtype == torch.float32
     assert float(low) == pytest.approx(float(partial_label_loss(logits.bfloat16().float(), target, known)))
+
+
+# --- every lesion alike ------------------------------------------------------------------------------------------
+
+
+def two_lesions() -> torch.Tensor:
+    """One of 8 voxels and one of a single voxel, in 6³."""
+    target = torch.zeros(1, 1, 6, 6, 6)
+    target[0, 0, 0:2, 0:2, 0:2] = 1
+    target[0, 0, 5, 5, 5] = 1
+    return target
+
+
+def test_a_small_lesion_weighs_as_much_as_a_large_one() -> None:
+    target, known, each = two_lesions(), torch.tensor([[True]]), torch.tensor([2.0])
+    found = {}
+    for name, voxels in (("large", (slice(0, 2),) * 3), ("small", (slice(5, 6),) * 3)):
+        logits = torch.zeros(1, 1, 6, 6, 6)
+        logits[(0, 0, *voxels)] = 3.0
+        with_each = partial_label_loss(logits, target, known, each_N=each)
+        found[name] = float(with_each - partial_label_loss(logits, target, known))
+    # Half of the weight of 2 on each: softplus(-3) where it is found, ln 2 where logits are zero.
+    expected = math.log1p(math.exp(-3)) + math.log(2)
+    assert found == {"large": pytest.approx(expected, rel=1e-5), "small": pytest.approx(expected, rel=1e-5)}
+
+
+def test_where_nothing_is_there_each_lesion_adds_nothing() -> None:
+    logits, known = torch.zeros(1, 1, 4, 4, 4), torch.tensor([[True]])
+    plain = partial_label_loss(logits, torch.zeros_like(logits), known)
+    assert partial_label_loss(logits, torch.zeros_like(logits), known, each_N=torch.tensor([5.0])) == plain
+
+
+def test_the_weight_of_cross_entropy() -> None:
+    target = torch.tensor([[[1, 0, 0, 0]]])
+    loss = partial_label_loss(torch.zeros(1, 1, 4), target, torch.tensor([[True]]), cross_entropy=20.0)
+    assert float(loss) == pytest.approx(20 * math.log(2) + 0.75)

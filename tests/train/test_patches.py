@@ -332,6 +332,14 @@ def test_beyond_a_cut_field_of_view_nothing_is_labeled() -> None:
         assert not batch.target_BNXYZ[0][:, beyond].any()
 
 
+def test_streaks_change_the_scan_and_not_the_labels() -> None:
+    case = make_case()
+    plain = sampler(case).batch(0, [0])
+    banded = sampler(case, augment=STILL.model_copy(update={"streaks": 1.0})).batch(0, [0])
+    assert torch.equal(plain.target_BNXYZ, banded.target_BNXYZ)
+    assert (plain.hu_B1XYZ - banded.hu_B1XYZ).abs().max() > 1
+
+
 def test_what_is_known_travels_with_the_patch() -> None:
     known, partly = make_case(), make_case(make_card(classes=("spleen",)))
     assert sampler(known).batch(0, [0]).known_BN.tolist() == [[True, True, True]]

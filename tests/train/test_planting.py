@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from voxicon.errors import ConfigError
 from voxicon.train.planting import ROSE, Planter, PlantingConfig
 
 CLASSES = ("liver", "kidney_right", "kidney_left", "liver_tumor", "hepatic_vessel_tumor", "kidney_cyst", "spleen")
@@ -223,3 +224,32 @@ def test_a_lesion_that_grows_out_of_its_organ_leaves_the_next_one_alone() -> Non
         assert not (target[INDEX["kidney_cyst"]] & beside).any()
         assert (hu[beside] == 90).all()
         np.testing.assert_array_equal(target[INDEX["spleen"]], beside)
+
+
+# --- another look ------------------------------------------------------------------------------------------------
+
+
+def test_a_look_of_its_own() -> None:
+    for seed in range(8):
+        hu, target = patch("liver")
+        looks = {"liver_tumor": {"contrast_hu": [[-50, -40]], "diameter_mm": [10, 12]}}
+        one = planter(kinds=("liver_tumor",), most=1, looks=looks)
+        assert one.plant(hu, target, all_known(), SPACING_MM, np.random.default_rng(seed)) == ["liver_tumor"]
+        lesion = target[INDEX["liver_tumor"]]
+        assert hu[lesion].mean() < 100, "darker than a liver of 120 HU, never brighter"
+        assert 10 <= (6 / np.pi * lesion.sum() * SPACING_MM**3) ** (1 / 3) <= 14
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [{"spleen_tumor": {}}, {"liver_tumor": {"diameter_mm": [12, 10]}}, {"liver_tumor": {"diameter_mm": [0, 10]}},
+     {"liver_tumor": {"contrast_hu": [[-20, -40]]}}, {"liver_tumor": {"color": 3}}],
+)  # fmt: skip
+def test_looks_that_make_no_sense(looks: dict[str, object]) -> None:
+    with pytest.raises((ValidationError, ConfigError)):
+        PlantingConfig.model_validate({"looks": looks})
+
+
+def test_a_contrast_for_a_cyst_is_refused() -> None:
+    with pytest.raises(ConfigError, match="value of its own"):
+        planter(looks={"kidney_cyst": {"contrast_hu": [[-20, -10]]}})

@@ -55,6 +55,8 @@ class AugmentConfig(BaseModel):
     quarter_turns: float = Field(0.0, ge=0, le=1)
     """Share of patches turned by 90, 180 or 270 degrees in the axial plane. Left and right keep their handedness,
     up and down do not keep their meaning: off unless the original's training is wanted."""
+    streaks: float = Field(0.0, ge=0, le=1)
+    """Share of patches with dark and bright bands; see `voxicon.train.streaks`."""
     cut: float = Field(0.2, ge=0, le=1)
     """Share of patches whose field of view ends inside the patch."""
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from voxicon.train.augment import PRESETS, AugmentConfig
+from voxicon.train.hosts import HostConfig
 from voxicon.train.patches import SamplingConfig
 from voxicon.train.planting import PlantingConfig
 
@@ -47,6 +48,12 @@ class OptimizeConfig(BaseModel):
     balanced_lesions: bool = False
     """Cross-entropy of lesions: what is missed and what is mistaken for one count alike, however small a share of a
     patch they are. Needs ``false_voxels.lesion``, below which a few mistaken voxels are forgiven."""
+    cross_entropy: float = Field(1.0, gt=0)
+    """Weight of the cross-entropy beside Dice. It is a mean over all voxels of a patch, of which a lesion is a
+    hundredth at most: one at a time, lesions are told from what looks like them by much more than 1."""
+    each_lesion: float = Field(0.0, ge=0)
+    """Weight of the cross-entropy inside lesions, a mean over lesions and not over voxels: beside a large one Dice
+    does not miss a small one."""
     distill: float = Field(0.0, ge=0)
     """Weight of what an earlier network says of the classes that a scan does not annotate; see ``voxicon extend``."""
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -65,6 +72,9 @@ class OptimizeConfig(BaseModel):
 
     lesions: PlantingConfig = PlantingConfig()
     """Lesions planted into patches; none by default."""
+
+    host: HostConfig = HostConfig()
+    """For networks that look into an organ: how far what they are told of it may be from its label."""
 
     @property
     def patches_per_step(self) -> int:

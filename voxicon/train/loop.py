@@ -25,6 +25,7 @@ from torch.nn import functional
 from voxicon.errors import CheckpointError, ConfigError
 from voxicon.io.atomic import TEMPORARY_PREFIX, open_atomic
 from voxicon.model.checkpoint import Metadata, save_checkpoint
+from voxicon.model.host import against_host
 from voxicon.model.network import UniversalNetwork, build_network
 from voxicon.prep.pipeline import PreparationConfig
 from voxicon.train.config import OptimizeConfig, learning_rate
@@ -91,6 +92,7 @@ class Trainer:
         lesion_N = torch.from_numpy(sampler.lesion_N)
         self.false_voxels_N = torch.where(lesion_N, lesion, organ).to(device)
         self.balanced_N = lesion_N.to(device) if config.balanced_lesions else None
+        self.each_N = (config.each_lesion * lesion_N).to(device)
         self.step = 0
         self.seconds = 0.0
         self.best: dict[str, float] = {}
@@ -208,8 +210,7 @@ class Trainer:
 
     def loss_of(self, batch: PatchBatch, pairs: float | None = None) -> Tensor:
         """The loss of a batch under the run's precision; `pairs` as in `partial_label_loss`."""
-        low, high = self.preparation.window_hu
-        image = ((batch.hu_B1XYZ.to(self.device) - low) / (high - low)).clamp(0, 1)
+        image = self._image(batch)
         # Classes that no patch knows would cost as much as the others and change nothing.
         taught_BN = self._taught(batch.known_BN)
         rows = (batch.known_BN | taught_BN).any(0).nonzero()[:, 0]
@@ -220,8 +221,22 @@ class Trainer:
         target, known = target.to(self.device), known.to(self.device)
         of_rows = rows.to(self.device)
         balanced_N = None if self.balanced_N is None else self.balanced_N[of_rows]
-        loss = partial_label_loss(logits, target, known, pairs, self.false_voxels_N[of_rows], balanced_N)
+        loss = partial_label_loss(
+            logits, target, known, pairs, self.false_voxels_N[of_rows], balanced_N,
+            self.each_N[of_rows], self.config.cross_entropy,
+        )  # fmt: skip
         return loss + self._distilled(image, logits, classes, taught_BN[:, rows].to(self.device))
+
+    def _image(self, batch: PatchBatch) -> Tensor:
+        """What the network reads of a batch: gray values from 0 to 1, or the scan against the organ looked into."""
+        hu_B1XYZ = batch.hu_B1XYZ.to(self.device)
+        low, high = self.preparation.window_hu
+        if batch.host_B1XYZ is None:
+            return ((hu_B1XYZ - low) / (high - low)).clamp(0, 1)
+        host_B1XYZ = batch.host_B1XYZ.to(self.device)
+        # As a prepared scan has them.
+        pairs = zip(hu_B1XYZ.clamp(low, high), host_B1XYZ, strict=True)
+        return torch.stack([against_host(hu[0], host[0]) for hu, host in pairs])
 
     def _taught(self, known_BN: Tensor) -> Tensor:
         """(B, N) bool: where the teacher stands in for labels."""

@@ -5,12 +5,16 @@ The loss sees tensors only, never a name: which classes count comes in as `known
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from voxicon.core.components import components
 
 SMOOTH = 1.0
 """Added to the Dice denominator, in voxels. Source: the original's per-volume binary Dice loss."""
@@ -23,6 +27,8 @@ def partial_label_loss(
     pairs: float | None = None,
     false_voxels_N: Tensor | None = None,
     balanced_N: Tensor | None = None,
+    each_N: Tensor | None = None,
+    cross_entropy: float = 1.0,
 ) -> Tensor:
     """Mean over known (scan, class) pairs of binary cross-entropy plus one minus Dice.
 
@@ -46,6 +52,10 @@ def partial_label_loss(
         balanced_N: (N,) bool. Classes whose cross-entropy is a mean over what is there and one over what is mistaken
             for it (`_balanced`), in place of one over the patch and of what `false_voxels_N` adds. For lesions: they
             are so small a share of a patch that never finding one costs a network next to nothing.
+        each_N: (N,) float. Weight of one more term, where a class is there: the cross-entropy inside its connected
+            pieces, a mean over pieces of means over voxels, so that small ones are not lost beside a large one. The
+            masks are then (X, Y, Z). Zero, or None for all, adds nothing.
+        cross_entropy: Weight of the cross-entropy over a patch beside Dice; not of the terms above.
 
     Returns:
         A float32 scalar.
@@ -59,9 +69,27 @@ def partial_label_loss(
     shape = known_BN.shape[1:]
     free_N = torch.full(shape, torch.inf) if false_voxels_N is None else false_voxels_N
     balanced_N = torch.zeros(shape, dtype=torch.bool) if balanced_N is None else balanced_N
-    free_K, balanced_K = (each.to(known_BN.device).expand_as(known_BN)[known_BN] for each in (free_N, balanced_N))
-    total: Tensor = _SumOfPairs.apply(logits_KV, target_KV, free_K.tolist(), balanced_K.tolist())  # type: ignore[no-untyped-call]
+    each_N = torch.zeros(shape) if each_N is None else each_N
+    free_K, balanced_K, each_K = (
+        terms_N.to(known_BN.device).expand_as(known_BN)[known_BN].tolist() for terms_N in (free_N, balanced_N, each_N)
+    )
+    terms_K = [
+        _Terms(free=free, balanced=balanced, each=each, cross_entropy=cross_entropy, shape=tuple(target_BNV.shape[2:]))
+        for free, balanced, each in zip(free_K, balanced_K, each_K, strict=True)
+    ]
+    total: Tensor = _SumOfPairs.apply(logits_KV, target_KV, terms_K)  # type: ignore[no-untyped-call]
     return total / (len(logits_KV) if pairs is None else pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Terms:
+    """What one pair's loss is made of: its part of the arguments of `partial_label_loss`, and the shape of its mask."""
+
+    free: float
+    balanced: bool
+    each: float
+    cross_entropy: float
+    shape: tuple[int, ...]
 
 
 class _SumOfPairs(torch.autograd.Function):
@@ -72,14 +100,14 @@ class _SumOfPairs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits_KV: Tensor, target_KV: Tensor, free_K: list[float], balanced_K: list[bool]) -> Tensor:
+    def forward(ctx: Any, logits_KV: Tensor, target_KV: Tensor, terms_K: list[_Terms]) -> Tensor:
         learns = ctx.needs_input_grad[0]
         gradient_KV = torch.empty_like(logits_KV) if learns else None
         total = logits_KV.new_zeros((), dtype=torch.float32)
-        for k, (free, balanced) in enumerate(zip(free_K, balanced_K, strict=True)):
+        for k, terms in enumerate(terms_K):
             with torch.set_grad_enabled(learns):
                 logits_V = logits_KV[k].detach().float().requires_grad_(learns)
-                loss = _pair_loss(logits_V, target_KV[k].float(), free, balanced=balanced)
+                loss = _pair_loss(logits_V, target_KV[k].float(), terms)
             if gradient_KV is not None:
                 (gradient_KV[k],) = torch.autograd.grad(loss, logits_V)
             total += loss.detach()
@@ -88,26 +116,36 @@ class _SumOfPairs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient_KV,) = ctx.saved_tensors
-        return gradient_KV * upstream.item(), None, None, None
+        return gradient_KV * upstream.item(), None, None
 
 
-def _pair_loss(logits_V: Tensor, target_V: Tensor, free: float, *, balanced: bool) -> Tensor:
-    """Loss of one class in one scan; the arguments are one pair's part of those of `partial_label_loss`."""
+def _pair_loss(logits_V: Tensor, target_V: Tensor, terms: _Terms) -> Tensor:
+    """Loss of one class in one scan."""
     cross_entropy_V = functional.binary_cross_entropy_with_logits(logits_V, target_V, reduction="none")
     probability_V = logits_V.sigmoid()
     size = target_V.sum()
-    if balanced:
-        cross_entropy = _balanced(cross_entropy_V, probability_V.detach(), target_V, size, free)
+    if terms.balanced:
+        loss = _balanced(cross_entropy_V, probability_V.detach(), target_V, size, terms.free)
     else:
-        cross_entropy = cross_entropy_V.mean()
+        loss = terms.cross_entropy * cross_entropy_V.mean()
     if size > 0:
-        return cross_entropy + 1 - 2 * (probability_V * target_V).sum() / (probability_V.sum() + size + SMOOTH)
-    if balanced:
-        return cross_entropy
+        if terms.each:
+            loss = loss + terms.each * (cross_entropy_V * _alike(target_V, terms.shape)).sum()
+        return loss + 1 - 2 * (probability_V * target_V).sum() / (probability_V.sum() + size + SMOOTH)
+    if terms.balanced:
+        return loss
     sure = probability_V.square().sum()
-    return cross_entropy + sure / (sure + free)
+    return loss + sure / (sure + terms.free)
+
+
+def _alike(target_V: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Weights of the voxels that are there: the same sum for every connected piece, one in all."""
+    pieces = components(target_V.reshape(shape).cpu().numpy() > 0)
+    weights = np.zeros(len(pieces.sizes), dtype=np.float32)
+    weights[1:] = 1 / (pieces.sizes[1:] * (len(pieces.sizes) - 1))
+    return torch.from_numpy(weights[pieces.labels].ravel()).to(target_V.device)
 
 
 def _balanced(cross_entropy_V: Tensor, probability_V: Tensor, target_V: Tensor, size: Tensor, free: float) -> Tensor:

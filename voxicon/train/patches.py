@@ -34,7 +34,9 @@ from voxicon.train.augment import (
     warp_values,
 )
 from voxicon.train.cases import Sliceable, TrainingCase
+from voxicon.train.hosts import Hosts
 from voxicon.train.planting import Planter
+from voxicon.train.streaks import streaked
 
 _MARGIN = 0.4
 """A patch's middle keeps this share of the patch away from the border of the scan, so most of it is scan."""
@@ -65,11 +67,15 @@ class SamplingConfig(BaseModel):
 
 @dataclass(frozen=True)
 class PatchBatch:
-    """What one training step reads: image in HU, targets, and which of them count."""
+    """What one training step reads: image in HU, targets, and which of them count.
+
+    `host_B1XYZ` is the organ that is looked into, as a probability, for networks that read one.
+    """
 
     hu_B1XYZ: Tensor
     target_BNXYZ: Tensor
     known_BN: Tensor
+    host_B1XYZ: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,8 @@ class PatchSampler:
         sampling: How scans and places are chosen.
         seed: Of the whole run.
         planter: Plants lesions into the patches; none by default.
+        hosts: Chooses the organ that a patch is looked into, of whose lesions alone the patch then tells; none by
+            default.
     """
 
     def __init__(
@@ -118,10 +126,12 @@ class PatchSampler:
         sampling: SamplingConfig,
         seed: int,
         planter: Planter | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         cases, datasets = pool.cases, pool.datasets
         self.cases, self.size_XYZ, self.spacing_mm = cases, size_XYZ, spacing_mm
-        self.augment, self.sampling, self.seed, self.planter = augment, sampling, seed, planter
+        self.augment, self.sampling, self.seed = augment, sampling, seed
+        self.planter, self.hosts = planter, hosts
         n_classes = len(cases[0].known_N)
         self.lesion_N = np.zeros(n_classes, dtype=bool) if pool.lesion_N is None else pool.lesion_N
         groups = sorted(set(datasets))
@@ -134,15 +144,15 @@ class PatchSampler:
     def batch(self, step: int, numbers: Iterable[int]) -> PatchBatch:
         """Some of the patches of a step, counted from 0."""
         patches = [self._patch(self._generator(step, number)) for number in numbers]
-        hu, target, known = (torch.stack(parts) for parts in zip(*patches, strict=True))
-        return PatchBatch(hu[:, None], target, known)
+        hu, target, known, host = (torch.stack(parts) for parts in zip(*patches, strict=True))
+        return PatchBatch(hu[:, None], target, known, None if self.hosts is None else host[:, None])
 
     def _generator(self, step: int, number: int) -> torch.Generator:
         # Neighbouring seeds of one generator are not independent; a hash of them is.
         digest = hashlib.sha256(f"{self.seed} {step} {number}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
-    def _patch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _patch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         case, drawn = self._case(generator)
         zoom = case.traits.zoom
         enlarged = draw_uniform(generator, zoom.low, zoom.high) if zoom and draw_chance(generator, zoom.chance) else 1.0
@@ -161,15 +171,25 @@ class PatchSampler:
         for i, target_XYZ in enumerate(target):
             torch.ne(words[i // BITS_PER_WORD] & (1 << i % BITS_PER_WORD), 0, out=target_XYZ)
         if self.planter is not None:
-            seed = int(torch.randint(0, 1 << 31, (), generator=generator))
-            chance = np.random.default_rng(seed)
+            chance = _chance(generator)
             self.planter.plant(hu.numpy(), target.numpy(), case.known_N, self.spacing_mm, chance)
+        if self.augment.streaks and draw_chance(generator, self.augment.streaks):
+            hu = self._streaked(hu, target, _chance(generator))
         hu = degrade(hu, self.augment, generator)
         cut = draw_cut(self.augment, generator, self.size_XYZ)
         if cut is not None:
             hu[cut] = AIR_HU
             target[(slice(None), *cut)] = False
-        return hu, target, self._counted(torch.from_numpy(case.known_N), target, generator)
+        if self.hosts is None:
+            return hu, target, self._counted(torch.from_numpy(case.known_N), target, generator), hu
+        host, known_N = self.hosts.choose(target.numpy(), case.known_N, self.spacing_mm, _chance(generator))
+        return hu, target, torch.from_numpy(known_N), torch.from_numpy(host)
+
+    def _streaked(self, hu: Tensor, target_NXYZ: Tensor, rng: np.random.Generator) -> Tensor:
+        """Bands across a voxel of any class, or across the middle."""
+        there = np.argwhere(target_NXYZ.numpy().any(axis=0))
+        x, y, z = there[rng.integers(len(there))].tolist() if len(there) else [n / 2 for n in hu.shape]
+        return torch.from_numpy(streaked(hu.numpy(), (x, y, z), self.spacing_mm, rng))
 
     def _counted(self, known_N: Tensor, target_NXYZ: Tensor, generator: torch.Generator) -> Tensor:
         """Which classes of a patch count: all known ones that are there, and a share of those that are not."""
@@ -234,6 +254,11 @@ class PatchSampler:
         classes = inside[kind]
         drawn = classes[_weighted([float(case.count_N[n]) for n in classes], generator)]
         return [float(v) for v in _pick(case.centers[drawn], generator)]
+
+
+def _chance(generator: torch.Generator) -> np.random.Generator:
+    """A source of chance for NumPy that depends on the patch's own."""
+    return np.random.default_rng(int(torch.randint(0, 1 << 31, (), generator=generator)))
 
 
 def _pick(items: Any, generator: torch.Generator) -> Any:

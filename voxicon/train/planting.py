@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from voxicon.core.ball import ball_diameter_mm
 from voxicon.core.concepts import Vocabulary
+from voxicon.errors import ConfigError
 from voxicon.synthesis.lesions.plant import KINDS, LesionKind, Planted, draw_diameter, kind_of, plant
 
 Mask = NDArray[np.bool_]
@@ -21,6 +24,33 @@ found reliably. Source: A. Rose, The Sensitivity Performance of the Human Eye on
 
 _FEWEST_VOXELS = 60
 """A corner of an organ smaller than this holds no lesion worth planting."""
+
+
+class Looks(BaseModel):
+    """What the lesions of a kind look like in training, where it differs from `KINDS`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    diameter_mm: tuple[float, float] | None = None
+    contrast_hu: tuple[tuple[float, float], ...] | None = None
+    """Ranges of the difference to the host, each as likely as the others."""
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Looks:
+        ranges = [*(self.contrast_hu or ()), *filter(None, [self.diameter_mm])]
+        if any(low > high for low, high in ranges) or (self.diameter_mm is not None and self.diameter_mm[0] <= 0):
+            raise ValueError(f"ranges go from low to high, diameters above 0; got {self.model_dump(exclude_none=True)}")
+        return self
+
+    def of(self, kind: LesionKind) -> LesionKind:
+        """A kind with this look.
+
+        Raises:
+            ConfigError: A contrast for lesions that have a value of their own.
+        """
+        if self.contrast_hu is not None and kind.own_hu:
+            raise ConfigError(f"{kind.name} has a value of its own, whatever its host: leave contrast_hu out")
+        return replace(kind, **self.model_dump(exclude_none=True))
 
 
 class PlantingConfig(BaseModel):
@@ -42,9 +72,12 @@ class PlantingConfig(BaseModel):
     kinds: tuple[str, ...] = tuple(KINDS)
     """Classes to plant; those that a recipe does not learn are left out."""
 
-    @field_validator("kinds")
+    looks: Mapping[str, Looks] = {}
+    """By kind."""
+
+    @field_validator("kinds", "looks")
     @classmethod
-    def _can_be_planted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _can_be_planted(cls, value: Any) -> Any:
         for name in value:
             if name not in KINDS:
                 raise ValueError(f"{name!r} cannot be planted; known: {', '.join(KINDS)}")
@@ -69,7 +102,7 @@ class Planter:
         vocabulary = Vocabulary.default()
         self.lesions = [i for name, i in index.items() if name in vocabulary and vocabulary[name].kind == "lesion"]
         self.kinds: tuple[LesionKind, ...] = tuple(
-            kind
+            config.looks.get(kind.name, Looks()).of(kind)
             for kind in map(kind_of, config.kinds)
             if kind.name in index and any(host in index for host in kind.hosts)
         )
