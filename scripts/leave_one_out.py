@@ -2,13 +2,13 @@
 
 For each labelled torso CT the recipe is trained without that CT and without everything made of it (see
 ``starter_data.py``), then its masks are compared with the CT's labels. Those are machine labels: what comes out is
-agreement. Runs go on where they stopped.
+agreement. Runs go on where they stopped. The weights that look into organs are trained without it too, and joined.
 
     python scripts/starter_data.py --data ../shared/data --out runs/starter_data
     python scripts/leave_one_out.py --made runs/starter_data --out runs/leave_one_out
 
-It leaves OUT/without_CT.json with the scores, and OUT/unseen_CT.yaml, which lists that CT alone, for
-``voxicon evaluate OUT/unseen_CT.yaml --planted --split train --weights ...``.
+It leaves OUT/without_CT.safetensors, OUT/without_CT.json with the scores, and OUT/unseen_CT.yaml, which lists that CT
+alone, for ``voxicon evaluate OUT/unseen_CT.yaml --planted --split train --weights ...``.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ HELD_OUT = {"chest_abdomen": ("chest_abdomen",), "abdomen_pelvis": ("abdomen_pel
 RECIPES = [Path(f"recipes/{name}.yaml") for name in ("starter_coarse", "starter_fine", "starter_lesions", "starter")]
 """One after the other, each from the weights of the one before."""
 
+INSIDE = Path("recipes/starter_inside.yaml")
+"""Looks into the organs that those find."""
+
 MAIN = ("liver", "spleen", "kidney_right", "kidney_left", "lung_right", "lung_left", "aorta", "stomach")
 
 
@@ -50,22 +53,30 @@ def without(recipe: Path, words: tuple[str, ...], start: Path | None) -> dict[st
     return values
 
 
-def train(recipes: list[Path], name: str, made: Path, out: Path, changes: list[str]) -> Path:
-    """Each recipe in turn, from the weights of the one before; returns the last weights."""
+def voxicon(*words: object) -> None:
+    """Run a command of this package."""
+    subprocess.run([sys.executable, "-m", "voxicon", *map(str, words)], check=True)
+
+
+def train(recipe: Path, name: str, start: Path | None, own: Path, options: argparse.Namespace) -> Path:
+    """One recipe without a CT, from weights or from nothing; returns its weights."""
+    write_text(own, yaml.safe_dump(without(recipe, HELD_OUT[name], start), sort_keys=False))
+    run, changes = own.with_suffix(""), [word for change in options.changes for word in ("--set", change)]
+    voxicon("train", own, "--data", options.made, "-o", run, "--cache", options.out / "cache", *changes)
+    return run / "weights.safetensors"
+
+
+def trained(name: str, options: argparse.Namespace) -> Path:
+    """All recipes without a CT; returns the weights that find organs, and inside of them lesions."""
     weights = None
-    for number, recipe in enumerate(recipes):
-        values = without(recipe, HELD_OUT[name], weights)
-        own = out / f"without_{name}_{number}.yaml"
-        write_text(own, yaml.safe_dump(values, sort_keys=False))
-        run = own.with_suffix("")
-        command = [sys.executable, "-m", "voxicon", "train", own, "--data", made, "-o", run, "--cache", out / "cache"]
-        for change in changes:
-            command += ["--set", change]
-        subprocess.run([str(part) for part in command], check=True)
-        weights = run / "weights.safetensors"
+    for number, recipe in enumerate(options.recipes):
+        weights = train(recipe, name, weights, options.out / f"without_{name}_{number}.yaml", options)
     if weights is None:
         raise SystemExit("give at least one recipe")
-    return weights
+    inside = train(options.inside, name, None, options.out / f"inside_without_{name}.yaml", options)
+    joined: Path = options.out / f"without_{name}.safetensors"
+    voxicon("weights", "join", weights, inside, "-o", joined)
+    return joined
 
 
 def table_of(scores: Table) -> str:
@@ -82,13 +93,13 @@ def main() -> None:
     parser.add_argument("--made", type=Path, required=True, help="What starter_data.py wrote.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipes", type=Path, nargs="+", default=RECIPES, help="Each starts from the one before.")
+    parser.add_argument("--inside", type=Path, default=INSIDE, help="Joined to the last of them.")
     parser.add_argument("--only", choices=sorted(HELD_OUT), nargs="+", default=list(HELD_OUT))
     parser.add_argument("--set", dest="changes", action="append", default=[], help="As of voxicon train.")
     options = parser.parse_args()
     scores: Table = {}
     for name in options.only:
-        weights = train(options.recipes, name, options.made, options.out, options.changes)
-        scores[name] = agreement(load(str(weights)), load_card(name), options.made)
+        scores[name] = agreement(load(str(trained(name, options))), load_card(name), options.made)
         write_text(options.out / f"without_{name}.json", json.dumps(scores[name], indent=1))
         only = {"name": f"unseen_{name}", "datasets": [{"card": name}]}
         write_text(options.out / f"unseen_{name}.yaml", yaml.safe_dump(only, sort_keys=False))
