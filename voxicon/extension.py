@@ -106,7 +106,8 @@ def plan_extension(weights: Path, recipe: Recipe, base: Path, data: Path | None 
     metadata = read_metadata(weights)
     recipe = as_weights(recipe, metadata).model_copy(update={"start": None, "strategy": "full"})
     plan = plan_training(recipe, base, data)
-    has = sorted(set(plan.classes) & set(metadata.network.all_classes))
+    inside = () if metadata.inside is None else metadata.inside.trained
+    has = sorted(set(plan.classes) & {*metadata.network.all_classes, *inside})
     if has:
         raise UnknownClass(f"{', '.join(has)}: the weights have this word already; name new ones only")
     defines = {
@@ -164,7 +165,8 @@ def extend(
     if mode != "joint" and not done.old_logits["identical"]:
         raise CheckpointError(f"{out}: old logits changed though nothing of them was trained; please report this")
     done = replace(done, seconds=round(trainer.seconds, 1))
-    save_checkpoint(out, grown, _metadata(old, weights, trainer.metadata, bank, done, mode, keep), dtype=dtype)
+    metadata = _metadata(old, weights, trainer.metadata, bank, done, mode, keep)
+    save_checkpoint(out, grown, metadata, dtype=dtype, inside=old.inside)
     return done
 
 
@@ -216,7 +218,9 @@ def _student(
     if keep == "distill":
         return replace(student, teacher=old.network)
     if keep == "pseudo":
-        teacher = Segmenter(old, device, "old weights")
+        # Of what this network said itself: one inside says what it says as before.
+        alone = replace(old, metadata=replace(old.metadata, inside=None), inside=None)
+        teacher = Segmenter(alone, device, "old weights")
         return replace(student, complete=(f"masks of {old.sha256}", partial(_filled_in, teacher)))
     return student
 
@@ -281,7 +285,9 @@ def _metadata(
     if mode == "joint":
         entry["keep"] = keep
     # Trained jointly, old words answer otherwise: what was known of their thresholds no longer holds.
-    before = carried_over(old.metadata.card, lost=old.metadata.trained if mode == "joint" else ())
+    # So do the organs that a network inside looks into.
+    inside = () if old.metadata.inside is None else old.metadata.inside.trained
+    before = carried_over(old.metadata.card, lost=(*old.metadata.trained, *inside) if mode == "joint" else ())
     defines = {**before.get("defines", {}), **learned.get("defines", {})}
     card = {**before, "extensions": [*before.get("extensions", []), entry], **({"defines": defines} if defines else {})}
     banks = [*old.metadata.text_bank.get("extensions", []), bank.to_dict()]

@@ -42,8 +42,8 @@ AROUND_MM = 30.0
 """What is read around a host. Own choice, as `voxicon.infer.locate.MARGIN_MM`: ten voxels of the starter weights."""
 
 LEAST_HOST = 0.2
-"""Probability of the host from which on a voxel may hold a lesion. Own choice: well below one half, as a lesion makes its
-organ less likely."""
+"""Probability of the host from which on a voxel may hold a lesion. Own choice: well below one half, as a lesion makes
+its organ less likely."""
 
 Levels = Mapping[str, NDArray[np.uint8]]
 

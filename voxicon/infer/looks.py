@@ -1,6 +1,6 @@
 """One or two looks at a scan: the first network's, and into organs that it found, those of a second network.
 
-Who asks for classes does not see which network finds them. Without a class of the second network none of it is computed.
+Who asks for classes need not know which network finds them. Without a class of the second none of it is computed.
 """
 
 from __future__ import annotations
