@@ -15,10 +15,10 @@ from voxicon.operating import carried_over
 
 
 def join(organs: Path, lesions: Path, out: Path) -> Metadata:
-    """Write weights of two networks; both answer as before, but what both find the lesions' network does.
+    """Write weights of two networks. Each answers as before; what both know is found by that of the lesions.
 
-    The card is that of the organs, with the words that the lesions' card defines, and without operating points of what is
-    found otherwise now. The lesions' card stays with their network.
+    The card is that of the organs, with the words that the lesions' card defines, and without operating points of what
+    is found otherwise now. The lesions' card stays with their network.
 
     Args:
         organs: Find organs, by one network; stay as they are.
@@ -37,10 +37,10 @@ def join(organs: Path, lesions: Path, out: Path) -> Metadata:
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: the output must end in .safetensors")
     first, second = load_checkpoint(organs), load_checkpoint(lesions)
-    if first.inside is not None:
-        held = ", ".join(first.metadata.inside.trained if first.metadata.inside else ())
+    if first.metadata.inside is not None:
         raise UsageError(
-            f"{organs.name}: has a network inside already, for {held}; join {lesions.name} with the weights it had before"
+            f"{organs.name}: has a network inside already, for {', '.join(first.metadata.inside.trained)}; "
+            f"join {lesions.name} with the weights that it was made from"
         )
     if first.network.inputs != 1:
         raise UsageError(
@@ -50,12 +50,11 @@ def join(organs: Path, lesions: Path, out: Path) -> Metadata:
         raise UsageError(
             f"{lesions.name}: does not look into organs; expected weights trained with the network option host"
         )
-    card = carried_over(first.metadata.card, lost=second.metadata.trained)
     defines = _defines(first.metadata.card, second.metadata.card, lesions.name)
-    metadata = replace(
-        first.metadata, card={**card, **({"defines": defines} if defines else {})}, inside=second.metadata
-    )
-    _refuse_strangers(metadata, organs.name, lesions.name)
+    card = {**first.metadata.card, **({"defines": defines} if defines else {})}
+    metadata = replace(first.metadata, card=card, inside=second.metadata)
+    found = _found_inside(metadata, organs.name, lesions.name)
+    metadata = replace(metadata, card=carried_over(card, lost=found))
     save_checkpoint(out, first.network, metadata, dtype=storage_dtype(first.network), inside=second.network)
     return metadata
 
@@ -77,11 +76,13 @@ def _defines(first: Mapping[str, Any], second: Mapping[str, Any], name: str) -> 
     return {**ours, **theirs}
 
 
-def _refuse_strangers(metadata: Metadata, organs: str, lesions: str) -> None:
+def _found_inside(metadata: Metadata, organs: str, lesions: str) -> tuple[str, ...]:
+    """What the second network finds; refused where that is nothing."""
     vocabulary = vocabulary_of(metadata.card, lesions)
-    if hosts_inside(metadata, vocabulary) or metadata.inside is None:
-        return
-    known = [name for name in metadata.inside.trained if name in vocabulary]
+    found = tuple(hosts_inside(metadata, vocabulary))
+    if found:
+        return found
+    known = [name for name in (metadata.inside.trained if metadata.inside else ()) if name in vocabulary]
     hosts = dict.fromkeys(parent for name in known for parent in vocabulary[name].parents)
     raise UsageError(
         f"{lesions}: looks for {', '.join(known) or 'no class of the vocabulary'} in {', '.join(hosts) or 'no organ'}, "

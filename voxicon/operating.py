@@ -93,8 +93,8 @@ def read_evaluation(folder: Path, specificity: str | None = None) -> Evaluation:
 def operate(weights: Path, evaluation: Evaluation, out: Path, classes: Iterable[str] = ()) -> dict[str, OperatingPoint]:
     """Write weights with the operating points of an evaluation in their card; all else in the file stays the same.
 
-    Operating points of other classes that the card has already are kept. Those of a network inside are in the card of the
-    first one, with all others: they are of what the weights find as a whole.
+    Operating points of other classes that the card has already are kept. Those of a network inside go into the card of
+    the first one, with all others: they are of what the weights find as a whole.
 
     Args:
         weights: Stay as they are.
