@@ -190,5 +190,5 @@ def test_network_and_metadata_inside_go_together(
 @pytest.mark.parametrize("damaged", [3, {}, {**INSIDE.to_dict(), "format": "voxicon-9"}, {"format": "voxicon-1"}])
 def test_damaged_metadata_inside_is_refused(file: Path, damaged: object) -> None:
     rewrite(file, {**METADATA.to_dict(), "inside": damaged})
-    with pytest.raises(CheckpointError, match="metadata is damaged|checkpoint format 'voxicon-9'"):
+    with pytest.raises(CheckpointError, match=r"metadata is damaged|checkpoint format 'voxicon-9'"):
         read_metadata(file)
