@@ -25,6 +25,7 @@ from voxicon.core.volume import Volume
 from voxicon.data.card import define_concepts
 from voxicon.data.harmonise import Targets
 from voxicon.errors import CheckpointError, ConfigError, UnknownClass, UsageError
+from voxicon.infer.settings import hosts_inside, vocabulary_of
 from voxicon.infer.windows import tile
 from voxicon.model.checkpoint import (
     Checkpoint,
@@ -106,7 +107,7 @@ def plan_extension(weights: Path, recipe: Recipe, base: Path, data: Path | None 
     metadata = read_metadata(weights)
     recipe = as_weights(recipe, metadata).model_copy(update={"start": None, "strategy": "full"})
     plan = plan_training(recipe, base, data)
-    inside = () if metadata.inside is None else metadata.inside.trained
+    inside = hosts_inside(metadata, vocabulary_of(metadata.card, weights.name))
     has = sorted(set(plan.classes) & {*metadata.network.all_classes, *inside})
     if has:
         raise UnknownClass(f"{', '.join(has)}: the weights have this word already; name new ones only")
