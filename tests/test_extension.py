@@ -205,6 +205,14 @@ def test_what_a_network_inside_finds_is_no_new_word(folder: Path) -> None:
         plan_extension(old, recipe, folder)
 
 
+def test_weights_that_look_into_organs_are_not_extended(folder: Path) -> None:
+    old = folder / "old" / "weights.safetensors"
+    write_small_lesions(old, preparation=read_metadata(old).preparation, text_bank=read_metadata(old).text_bank)
+    with pytest.raises(UsageError, match=r"weights\.safetensors: looks into organs; only weights that read whole scans"):
+        extension(folder, "b")
+    assert not (folder / "new.run").exists()
+
+
 def test_labels_that_are_missing_are_filled_in_by_the_old_weights(folder: Path) -> None:
     old = Segmenter(load_checkpoint(folder / "old" / "weights.safetensors"), CPU)
     volume = read_volume(folder / "b" / "c0_ct.nii.gz")

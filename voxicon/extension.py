@@ -142,13 +142,15 @@ def extend(
 
     Raises:
         ConfigError: Mode or keep do not exist, or settings do not fit the network.
-        UsageError: The output has another ending.
+        UsageError: The output has another ending, or the weights look into organs.
         CheckpointError: The weights are damaged, or the run folder holds another run.
         InputError: A scan cannot be read.
         OutputError: Something cannot be written.
     """
     _refuse(out, mode, keep)
     old, added = load_checkpoint(weights), plan.classes
+    if old.network.inputs != 1:
+        raise UsageError(f"{weights.name}: looks into organs; only weights that read whole scans can be extended")
     bank = added_bank(old.metadata.text_bank, words_of(added, plan.vocabulary), file=plan.text_file)
     torch.manual_seed(plan.recipe.optimize.seed)
     words = dict(zip(added, torch.from_numpy(bank.vectors), strict=True))

@@ -92,6 +92,7 @@ class Segmenter:
         classes: Canonical names this segmenter can find, in id order: with the first network, or with one that looks
             into organs that it found (`voxicon.infer.inside`).
         first_classes: Those of them that the first network finds; the second finds what both know.
+        inside: Takes the second look; None where the weights hold one network alone.
     """
 
     def __init__(

@@ -64,7 +64,7 @@ class SecondLook:
     Args:
         checkpoint: One with a network inside.
         vocabulary: Names the hosts.
-        device: Where to compute; torch does.
+        device: Where to compute; torch does, in fp32.
         overlap: Of windows; what the weights say when left out.
 
     Attributes:
