@@ -208,7 +208,9 @@ def test_what_a_network_inside_finds_is_no_new_word(folder: Path) -> None:
 def test_weights_that_look_into_organs_are_not_extended(folder: Path) -> None:
     old = folder / "old" / "weights.safetensors"
     write_small_lesions(old, preparation=read_metadata(old).preparation, text_bank=read_metadata(old).text_bank)
-    with pytest.raises(UsageError, match=r"weights\.safetensors: looks into organs; only weights that read whole scans"):
+    with pytest.raises(
+        UsageError, match=r"weights\.safetensors: looks into organs; only weights that read whole scans"
+    ):
         extension(folder, "b")
     assert not (folder / "new.run").exists()
 
