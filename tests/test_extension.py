@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from tests.test_operating import OLD
 from tests.test_training import built
 from tests.train.phantoms import CPU, recipe_values, write_dataset
+from tests.weights_on_disk import write_small_lesions
+from voxicon.answering.detection import CARD_KEY
 from voxicon.core.masks import MaskSet
 from voxicon.data.harmonise import Targets
 from voxicon.errors import CheckpointError, ConfigError, UnknownClass, UsageError
 from voxicon.extension import Extended, _filled_in, extend, plan_extension
 from voxicon.io.atomic import file_sha256
 from voxicon.io.nifti import read_volume
-from voxicon.model.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+from voxicon.joining import join
+from voxicon.model.checkpoint import load_checkpoint, read_metadata, save_checkpoint, save_with_card
 from voxicon.recipe import make_recipe
 from voxicon.segmenter import Segmenter, load
 
@@ -165,6 +169,50 @@ def test_joint_training_changes_everything_and_says_how_much(folder: Path, keep:
     entry = read_metadata(done.path).card["extensions"][0]
     assert (entry["mode"], entry["keep"]) == ("joint", keep)
     assert any(row["before"] != row["after"] for row in done.dice if row["class"] == "liver")
+
+
+@pytest.mark.parametrize("mode", ["light", "joint"])
+def test_a_network_inside_is_taken_along(folder: Path, mode: Any) -> None:
+    old = folder / "old" / "weights.safetensors"
+    lesions = write_small_lesions(
+        folder / "lesions.safetensors",
+        ("hepatic_vessel_tumor", "liver_tumor"),
+        preparation=read_metadata(old).preparation,
+    )
+    join(old, lesions, old)
+    save_with_card(old, old, {**read_metadata(old).card, CARD_KEY: {"hepatic_vessel_tumor": OLD}})
+    done = extension(folder, "b", mode=mode)
+    before, after = load_checkpoint(old), load_checkpoint(done.path)
+    assert before.inside is not None
+    assert after.inside is not None
+    kept = after.inside.state_dict()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in before.inside.state_dict().items())
+    assert after.metadata.inside == before.metadata.inside
+    assert load(done.path, device="cpu").classes == ("spleen", "liver", "liver_tumor", "hepatic_vessel_tumor")
+    # Where the organs were learned anew, what was measured of lesions in them no longer holds.
+    assert (CARD_KEY in after.metadata.card) == (mode == "light")
+
+
+def test_what_a_network_inside_finds_is_no_new_word(folder: Path) -> None:
+    old = built(folder, "b", run="organs").run()
+    lesions = write_small_lesions(
+        folder / "lesions.safetensors", ("liver_tumor", "spleen"), preparation=read_metadata(old).preparation
+    )
+    recipe = make_recipe(recipe_values("a", classes=["liver_tumor"]), "recipe", preset="extend")
+    assert plan_extension(old, recipe, folder).classes == ("liver_tumor",)
+    join(old, lesions, old)
+    with pytest.raises(UnknownClass, match=r"^liver_tumor: the weights have this word already"):
+        plan_extension(old, recipe, folder)
+
+
+def test_weights_that_look_into_organs_are_not_extended(folder: Path) -> None:
+    old = folder / "old" / "weights.safetensors"
+    write_small_lesions(old, preparation=read_metadata(old).preparation, text_bank=read_metadata(old).text_bank)
+    with pytest.raises(
+        UsageError, match=r"weights\.safetensors: looks into organs; only weights that read whole scans"
+    ):
+        extension(folder, "b")
+    assert not (folder / "new.run").exists()
 
 
 def test_labels_that_are_missing_are_filled_in_by_the_old_weights(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,14 @@ def test_what_a_reader_of_the_numbers_should_know(folder: Path, plan: Plan) -> N
     assert any("1 of the scans are among those the weights learned from" in note for note in found["notes"])
     assert any(note.startswith("variations of 2 scan(s)") for note in found["notes"])
     assert found["scans"] == ["boxes/a", "boxes/b"]
+
+
+def test_a_scan_that_the_network_inside_learned_from_was_seen(folder: Path, plan: Plan) -> None:
+    who = reader(folder)
+    alone = who.checkpoint.metadata
+    inside = replace(alone, card={"data": [file_sha256(folder / "a_ct.nii.gz")]})
+    who.checkpoint = replace(who.checkpoint, metadata=replace(alone, inside=inside))
+    assert summary(run(plan, who))["seen_in_training"] == ["boxes/a"]
 
 
 def test_a_scan_with_other_lesions_is_not_untouched(folder: Path, plan: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,8 +16,19 @@ CLASSES = ("spleen", "kidney_right", "liver", "pancreas", "liver_tumor")
 
 def write_small_weights(path: Path, classes: tuple[str, ...] = CLASSES, **changes: object) -> Path:
     """An untrained network with a real checkpoint around it; its masks are noise, but always the same noise."""
+    return _write(path, classes, {"channels": [16, 16]}, {"title": "noise", "license": "Apache-2.0"}, changes)
+
+
+def write_small_lesions(path: Path, classes: tuple[str, ...] = ("liver_tumor",), **changes: object) -> Path:
+    """The same of weights that look into organs."""
+    return _write(path, classes, {"channels": [16, 16], "host": {}}, {"title": "noise in organs"}, changes)
+
+
+def _write(
+    path: Path, classes: tuple[str, ...], options: dict[str, Any], card: dict[str, Any], changes: dict[str, object]
+) -> Path:
     torch.manual_seed(0)
-    shape = NetworkConfig(backbone="compact", classes=classes, embedding_size=8, options={"channels": [16, 16]})
+    shape = NetworkConfig(backbone="compact", classes=classes, embedding_size=8, options=options)
     network = build_network(shape, torch.randn(len(classes), 8))
     with torch.no_grad():
         network.head.controller.weight.mul_(6)
@@ -27,7 +39,7 @@ def write_small_weights(path: Path, classes: tuple[str, ...] = CLASSES, **change
         "inference": {"window": [16, 16, 16], "overlap": 0.25},
         "text_bank": {"encoder": "random"},
         "trained": classes,
-        "card": {"title": "noise", "license": "Apache-2.0"},
+        "card": card,
         **changes,
     }
     save_checkpoint(path, network, Metadata(**fields))  # type: ignore[arg-type]

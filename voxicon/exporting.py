@@ -36,12 +36,14 @@ class Exported:
         size_bytes: Of all files in it.
         runtime: What ran it for the proof, with its version.
         most_difference: Largest difference of a probability from ours, on a made-up window.
+        left_out: Classes of a network that looks into organs, which no format takes.
     """
 
     folder: Path
     size_bytes: int
     runtime: str
     most_difference: float
+    left_out: tuple[str, ...] = ()
 
 
 def export(
@@ -50,21 +52,28 @@ def export(
     """Write a network in another program's format, after that program has answered as ours does.
 
     Args:
-        segmenter: Stays as it is; its network is exported, and its overlap is written down.
+        segmenter: Stays as it is; its network is exported, and its overlap is written down. One that looks into organs
+            is not: what it reads must be made of masks first.
         to: One of `FORMATS`.
         out: The folder to make.
-        classes: Words in the order of the channels wanted; everything the weights can find by default.
+        classes: Words in the order of the channels wanted; everything the first network finds by default.
         overwrite: Replace an earlier export at `out`.
 
     Raises:
         ConfigError: No such format, or what runs it is not installed; says what to install.
-        UsageError: There is something at `out`.
+        UsageError: There is something at `out`, or a class is asked for that takes a look into an organ.
         UnknownClass: A class is not known, or none is asked for.
         OutputError: The folder cannot be written, or the format's own runtime answers otherwise than we do; nothing is
             left then.
     """
     form = _format(to)
-    names = segmenter.resolve_classes(classes)
+    names = segmenter.first_classes if classes is None else segmenter.resolve_classes(classes)
+    inside = [name for name in names if name not in segmenter.first_classes]
+    if inside:
+        raise UsageError(
+            f"{', '.join(inside)}: found by a network that looks into organs, which is not exported; "
+            f"expected some of {', '.join(segmenter.first_classes)}"
+        )
     if not names:
         raise UnknownClass("no class to export; name one at least, or none for all of them")
     _refuse_existing(out, overwrite)
@@ -86,7 +95,8 @@ def export(
         told = {**description.to_dict(), "format": to, "parity": _parity(runtime, difference), "files": _hashes(folder)}
         (folder / DESCRIPTION_FILE).write_text(json.dumps(told, indent=2) + "\n", "utf8")
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Exported(out, size, runtime, difference)
+    left_out = tuple(name for name in segmenter.classes if classes is None and name not in names)
+    return Exported(out, size, runtime, difference, left_out)
 
 
 def _format(to: str) -> Format:

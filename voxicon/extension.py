@@ -25,6 +25,7 @@ from voxicon.core.volume import Volume
 from voxicon.data.card import define_concepts
 from voxicon.data.harmonise import Targets
 from voxicon.errors import CheckpointError, ConfigError, UnknownClass, UsageError
+from voxicon.infer.settings import hosts_inside, vocabulary_of
 from voxicon.infer.windows import tile
 from voxicon.model.checkpoint import (
     Checkpoint,
@@ -106,7 +107,8 @@ def plan_extension(weights: Path, recipe: Recipe, base: Path, data: Path | None 
     metadata = read_metadata(weights)
     recipe = as_weights(recipe, metadata).model_copy(update={"start": None, "strategy": "full"})
     plan = plan_training(recipe, base, data)
-    has = sorted(set(plan.classes) & set(metadata.network.all_classes))
+    inside = hosts_inside(metadata, vocabulary_of(metadata.card, weights.name))
+    has = sorted(set(plan.classes) & {*metadata.network.all_classes, *inside})
     if has:
         raise UnknownClass(f"{', '.join(has)}: the weights have this word already; name new ones only")
     defines = {
@@ -140,13 +142,15 @@ def extend(
 
     Raises:
         ConfigError: Mode or keep do not exist, or settings do not fit the network.
-        UsageError: The output has another ending.
+        UsageError: The output has another ending, or the weights look into organs.
         CheckpointError: The weights are damaged, or the run folder holds another run.
         InputError: A scan cannot be read.
         OutputError: Something cannot be written.
     """
     _refuse(out, mode, keep)
     old, added = load_checkpoint(weights), plan.classes
+    if old.network.inputs != 1:
+        raise UsageError(f"{weights.name}: looks into organs; only weights that read whole scans can be extended")
     bank = added_bank(old.metadata.text_bank, words_of(added, plan.vocabulary), file=plan.text_file)
     torch.manual_seed(plan.recipe.optimize.seed)
     words = dict(zip(added, torch.from_numpy(bank.vectors), strict=True))
@@ -164,7 +168,8 @@ def extend(
     if mode != "joint" and not done.old_logits["identical"]:
         raise CheckpointError(f"{out}: old logits changed though nothing of them was trained; please report this")
     done = replace(done, seconds=round(trainer.seconds, 1))
-    save_checkpoint(out, grown, _metadata(old, weights, trainer.metadata, bank, done, mode, keep), dtype=dtype)
+    metadata = _metadata(old, weights, trainer.metadata, bank, done, mode, keep)
+    save_checkpoint(out, grown, metadata, dtype=dtype, inside=old.inside)
     return done
 
 
@@ -216,7 +221,9 @@ def _student(
     if keep == "distill":
         return replace(student, teacher=old.network)
     if keep == "pseudo":
-        teacher = Segmenter(old, device, "old weights")
+        # Of what this network said itself: one inside says what it says as before.
+        alone = replace(old, metadata=replace(old.metadata, inside=None), inside=None)
+        teacher = Segmenter(alone, device, "old weights")
         return replace(student, complete=(f"masks of {old.sha256}", partial(_filled_in, teacher)))
     return student
 
@@ -281,7 +288,9 @@ def _metadata(
     if mode == "joint":
         entry["keep"] = keep
     # Trained jointly, old words answer otherwise: what was known of their thresholds no longer holds.
-    before = carried_over(old.metadata.card, lost=old.metadata.trained if mode == "joint" else ())
+    # So do the organs that a network inside looks into.
+    inside = () if old.metadata.inside is None else old.metadata.inside.trained
+    before = carried_over(old.metadata.card, lost=(*old.metadata.trained, *inside) if mode == "joint" else ())
     defines = {**before.get("defines", {}), **learned.get("defines", {})}
     card = {**before, "extensions": [*before.get("extensions", []), entry], **({"defines": defines} if defines else {})}
     banks = [*old.metadata.text_bank.get("extensions", []), bank.to_dict()]

@@ -46,7 +46,7 @@ def finder_of(weights: str | Path, **options: Any) -> Finder:
     Raises:
         CheckpointError: The weights are missing or damaged, or what their card says of thresholds is.
     """
-    from voxicon.infer.settings import vocabulary_of
+    from voxicon.infer.settings import classes_of, vocabulary_of
     from voxicon.model.checkpoint import read_metadata
     from voxicon.segmenter import load
     from voxicon.weights.store import resolve
@@ -54,7 +54,7 @@ def finder_of(weights: str | Path, **options: Any) -> Finder:
     path = resolve(weights)
     metadata = read_metadata(path)
     vocabulary = vocabulary_of(metadata.card, path.stem)
-    classes = tuple(name for name in vocabulary.names if name in metadata.trained)
+    classes = classes_of(metadata, vocabulary)
     operating_points(metadata.card, path.stem)  # refused now, not after all has been computed
     return Finder(path.stem, vocabulary, classes, metadata.card, lambda: load(path, **options))
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from voxicon.answering.detection import CARD_KEY, OperatingPoint, Share, operating_points
 from voxicon.errors import ConfigError, UnknownClass, UsageError
-from voxicon.infer.settings import vocabulary_of
+from voxicon.infer.settings import classes_of, vocabulary_of
 from voxicon.model.checkpoint import file_sha256, read_metadata, save_with_card
 
 ORIGIN_KEY: Final = "operating_points_of"
@@ -93,7 +93,8 @@ def read_evaluation(folder: Path, specificity: str | None = None) -> Evaluation:
 def operate(weights: Path, evaluation: Evaluation, out: Path, classes: Iterable[str] = ()) -> dict[str, OperatingPoint]:
     """Write weights with the operating points of an evaluation in their card; all else in the file stays the same.
 
-    Operating points of other classes that the card has already are kept.
+    Operating points of other classes that the card has already are kept. Those of a network inside go into the card of
+    the first one, with all others: they are of what the weights find as a whole.
 
     Args:
         weights: Stay as they are.
@@ -119,11 +120,11 @@ def operate(weights: Path, evaluation: Evaluation, out: Path, classes: Iterable[
     _refuse_other_weights(evaluation, weights.name, {sha256, origin})
     asked = tuple(dict.fromkeys(vocabulary.resolve(word).name for word in classes))
     names = asked or (*evaluation.points, *evaluation.lacking)
-    strangers = [name for name in names if name not in metadata.trained]
+    found = classes_of(metadata, vocabulary)
+    strangers = [name for name in names if name not in found]
     if strangers:
         raise UnknownClass(
-            f"weights {weights.name} were not trained for {', '.join(strangers)}; "
-            f"they find: {', '.join(metadata.trained)}"
+            f"weights {weights.name} were not trained for {', '.join(strangers)}; they find: {', '.join(found)}"
         )
     points = {name: evaluation.points[name] for name in names if name in evaluation.points}
     lacking = [name for name in names if name not in points]

@@ -255,7 +255,7 @@ def _open(study: PlantedStudy, case: Case) -> _Scan:
         else:
             kinds.append(kind)
             study.believed |= {kind} - case.annotates
-    if volume.source.sha256 and volume.source.sha256 in json.dumps(study.segmenter.checkpoint.metadata.card):
+    if volume.source.sha256 and volume.source.sha256 in json.dumps(study.segmenter.checkpoint.metadata.cards):
         study.seen.add(case.id)
     return _Scan(case, volume, tuple(kinds), hosts)
 

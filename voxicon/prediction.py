@@ -53,7 +53,7 @@ class ByWeights:
 
     def __init__(self, segmenter: Segmenter, folder: Path) -> None:
         self.segmenter, self.folder = segmenter, folder
-        self.trained_on = frozenset(re.findall(r"\b[0-9a-f]{64}\b", json.dumps(segmenter.checkpoint.metadata.card)))
+        self.trained_on = frozenset(re.findall(r"\b[0-9a-f]{64}\b", json.dumps(segmenter.checkpoint.metadata.cards)))
         for path in sorted(folder.glob("*/*/case.json")):
             made_by = read_case_file(path.parent).get("weights", {}).get("sha256")
             if made_by != segmenter.checkpoint.sha256:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from voxicon.core.concepts import Vocabulary
 from voxicon.errors import UnknownClass, UsageError
-from voxicon.infer.settings import vocabulary_of
-from voxicon.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, storage_dtype
+from voxicon.infer.settings import hosts_inside, vocabulary_of
+from voxicon.model.checkpoint import Checkpoint, Metadata, load_checkpoint, save_checkpoint, storage_dtype
 from voxicon.model.extend import config_of, renamed, with_own_controllers, without
 from voxicon.model.network import UniversalNetwork
 from voxicon.operating import carried_over
@@ -17,6 +18,8 @@ from voxicon.operating import carried_over
 
 def reword(weights: Path, out: Path, *, remove: Iterable[str] = (), rename: Mapping[str, str] | None = None) -> None:
     """Write weights that lack some words, or call them otherwise. All other words answer as before.
+
+    A network inside is taken along as it is.
 
     Args:
         weights: Stay as they are.
@@ -26,7 +29,7 @@ def reword(weights: Path, out: Path, *, remove: Iterable[str] = (), rename: Mapp
 
     Raises:
         UnknownClass: There is no such word, none would be left, or a new name is no class of the vocabulary.
-        UsageError: The output has another ending.
+        UsageError: The output has another ending, or a word is one that a network inside finds or looks into.
         CheckpointError: The weights are damaged.
         OutputError: The output cannot be written.
     """
@@ -34,6 +37,7 @@ def reword(weights: Path, out: Path, *, remove: Iterable[str] = (), rename: Mapp
     vocabulary = vocabulary_of(old.metadata.card, weights.name)
     lost = tuple(vocabulary.resolve(word).name for word in remove)
     names = {vocabulary.resolve(a).name: vocabulary.resolve(b).name for a, b in (rename or {}).items()}
+    _refuse_inside(old.metadata, vocabulary, {*lost, *names, *names.values()}, weights.name)
     network = renamed(without(old.network, lost) if lost else old.network, names)
     trained = tuple(names.get(name, name) for name in old.metadata.trained if name not in lost)
     if not trained:
@@ -82,4 +86,15 @@ def _write(
     metadata = replace(
         old.metadata, network=config_of(network), trained=trained, inference=inference, card=card,
     )  # fmt: skip
-    save_checkpoint(out, network, metadata, dtype=storage_dtype(network))
+    save_checkpoint(out, network, metadata, dtype=storage_dtype(network), inside=old.inside)
+
+
+def _refuse_inside(metadata: Metadata, vocabulary: Vocabulary, words: Collection[str], name: str) -> None:
+    """Refuse to reword what a network inside finds, or the organs that it would then look for in vain."""
+    hosts = hosts_inside(metadata, vocabulary)
+    needed = sorted({*hosts, *(host for of in hosts.values() for host in of)} & set(words))
+    if needed:
+        raise UsageError(
+            f"{name}: {', '.join(needed)}: the network inside finds it or looks into it; reword the weights before "
+            "'voxicon weights join'"
+        )

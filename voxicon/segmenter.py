@@ -20,15 +20,16 @@ from voxicon.infer.cleanup import Mode, clean
 from voxicon.infer.device import pick_device, windows_at_once
 from voxicon.infer.engine import EngineName, Precision, pick_engine
 from voxicon.infer.features import Embedding, Features, FeatureType, embedding, features
+from voxicon.infer.inside import SecondLook
 from voxicon.infer.locate import boxes_of, is_locatable
-from voxicon.infer.memory import Demand, MemoryPlan, model_grid_bytes, plan_memory, waiting_bytes
+from voxicon.infer.looks import Looks
+from voxicon.infer.memory import Demand, MemoryPlan, model_grid_bytes, plan_memory
 from voxicon.infer.precision import PrecisionUsed
 from voxicon.infer.predictor import Predictor, Progress
-from voxicon.infer.settings import inference_config, vocabulary_of
+from voxicon.infer.settings import classes_of, inference_config, vocabulary_of
 from voxicon.infer.windows import Size
 from voxicon.io.nifti import ReadOptions, peek, read_volume
 from voxicon.model.checkpoint import Checkpoint, load_checkpoint
-from voxicon.model.head import HIDDEN
 from voxicon.prep.pipeline import PreparationConfig, Prepared, model_grid, prepare
 from voxicon.result import Result
 from voxicon.weights.store import engines_folder, resolve
@@ -88,7 +89,10 @@ class Segmenter:
 
     Attributes:
         vocabulary: The shipped words and those the weights bring along.
-        classes: Canonical names this segmenter can find, in id order.
+        classes: Canonical names this segmenter can find, in id order: with the first network, or with one that looks
+            into organs that it found (`voxicon.infer.inside`).
+        first_classes: Those of them that the first network finds; the second finds what both know.
+        inside: Takes the second look; None where the weights hold one network alone.
     """
 
     def __init__(
@@ -107,6 +111,10 @@ class Segmenter:
         self.max_memory_gb, self.precision, self.locator = max_memory_gb, precision, locator
         self.checkpoint, self.device, self.name = checkpoint, device, name
         metadata = checkpoint.metadata
+        if checkpoint.network.inputs != 1:
+            raise CheckpointError(
+                f"{name}: looks into organs that other weights find; join them with 'voxicon weights join'"
+            )
         self.preparation = PreparationConfig.from_dict(metadata.preparation)
         self.inference = inference_config(metadata.inference)
         if overlap is not None:
@@ -114,15 +122,18 @@ class Segmenter:
                 raise ConfigError(f"overlap {overlap:g} is no share of a window; use 0 up to, but not, 1, such as 0.25")
             self.inference = replace(self.inference, overlap=overlap)
         self.vocabulary = vocabulary_of(metadata.card, name)
-        self.classes = tuple(c for c in self.vocabulary.names if c in metadata.trained)
+        self.classes = classes_of(metadata, self.vocabulary)
         if not self.classes:
             raise CheckpointError(f"{name}: these weights know none of the classes of the vocabulary")
+        self.inside = None if checkpoint.inside is None else SecondLook(checkpoint, self.vocabulary, device, overlap)
+        self.first_classes = tuple(c for c in self.classes if self.inside is None or c not in self.inside.classes)
         network = checkpoint.network.to(device).eval()
         if "batch" not in metadata.inference:
             together = windows_at_once(device, network.window_bytes(self.inference.window))
             self.inference = replace(self.inference, batch=together)
         self.engine = pick_engine(engine, network, self.inference.window, device, engines_folder(), precision)
         self.predictor = Predictor(network, self.inference, device, self.engine.encode, self.engine.bf16)
+        self.looks = Looks(self.predictor, self.inside)
 
     def resolve_classes(self, words: Iterable[str] | None) -> tuple[str, ...]:
         """Canonical names of words, each once, in the order given; all classes when there are none.
@@ -180,11 +191,9 @@ class Segmenter:
         name = scan.source.name if isinstance(scan, Volume) else Path(scan).name
         grid, unpacked = (scan.geometry, 0) if isinstance(scan, Volume) else peek(scan, read or ReadOptions())
         model, voxels = model_grid(grid, self.preparation.spacing_mm).shape, math.prod(grid.shape)
-        network, window = self.predictor.network, self.predictor.window_for(model)
-        channels = HIDDEN * len(set(network.heads_of(network.rows_of(asked))))
         demand = Demand(
             process=resident_bytes(),
-            window=network.window_bytes(window) + waiting_bytes(model, window, self.inference.overlap, channels),
+            window=self.looks.memory_bytes(model, asked, len(maps)),
             model_grid=model_grid_bytes(model, len(self._with_neighbors(asked)), len(maps)),
             unpacked=unpacked,
             hu=0 if is_there else 4 * voxels,  # part of the process by now
@@ -249,11 +258,10 @@ class Segmenter:
         prepared = prepare(volume, self.preparation)
         clock.lap("prepare")
         wanted = asked if cleanup == "none" else self._with_neighbors(asked)
-        within, located = self._located(volume, wanted, prepared.trace.model)
+        within, located = self._located(volume, self.looks.shares(wanted).first, prepared.trace.model)
         if self.locator is not None:
             clock.lap("locate")
-        raw = self.predictor.predict(prepared.image, prepared.trace.model, wanted, progress, maps, within)
-        clock.lap("network")
+        raw = self.looks.predict(prepared.image, prepared.trace.model, wanted, progress, maps, within, clock)
         cleaned, notes = clean(raw.masks, self.vocabulary, cleanup)
         clock.lap("cleanup")
         masks = prepared.trace.restore(_select(cleaned, asked), nearest=cleanup == "original")
@@ -301,7 +309,7 @@ class Segmenter:
         return self._found(prepare(volume, self.preparation), classes)
 
     def _found(self, prepared: Prepared, classes: tuple[str, ...]) -> MaskSet:
-        raw = self.predictor.predict(prepared.image, prepared.trace.model, self._with_neighbors(classes))
+        raw = self.looks.predict(prepared.image, prepared.trace.model, self._with_neighbors(classes))
         return _select(clean(raw.masks, self.vocabulary)[0], classes)
 
     def features(
@@ -362,14 +370,8 @@ class Segmenter:
     def _settings(self, cleanup: str, window: Size, precision: PrecisionUsed) -> dict[str, object]:
         return {
             "preparation": self.preparation.to_dict(),
-            "inference": {
-                "window": list(window),
-                "overlap": self.inference.overlap,
-                "threshold": self.inference.threshold,
-                "thresholds": dict(self.inference.thresholds),
-                "smoothing_mm": dict(self.inference.smoothing_mm),
-                "padding": self.inference.padding,
-            },
+            "inference": {**self.inference.to_dict(), "window": list(window)},
+            "inside": None if self.inside is None else self.inside.settings(),
             "cleanup": cleanup,
             "device": str(self.predictor.ladder.computing),
             # What was converted and proven is for the usual window.

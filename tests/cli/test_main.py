@@ -69,6 +69,7 @@ OPTIONS = {
     },
     "weights get": {"--sha256", "--debug"},
     "weights convert": {"-o", "--output", "--overwrite", "--debug"},
+    "weights join": {"-o", "--output", "--overwrite", "--debug"},
     "weights info": {"--json", "--debug"},
     "weights operate": {"--from", "-o", "--output", "--specificity", "-c", "--class", "--overwrite", "--debug"},
     "weights verify": {"--debug"},

@@ -20,13 +20,13 @@ def classes(
 ) -> None:
     """List every class: id, name, kind, and other words for it; first those that the weights can find."""
     del debug
-    from voxicon.infer.settings import vocabulary_of
+    from voxicon.infer.settings import classes_of, vocabulary_of
     from voxicon.model.checkpoint import read_metadata
     from voxicon.weights.store import resolve
 
     metadata = read_metadata(resolve(weights))
     vocabulary = vocabulary_of(metadata.card, weights)
-    trained = frozenset(metadata.trained)
+    trained = frozenset(classes_of(metadata, vocabulary))
     if as_json:
         rows = [{**concept.to_dict(), "trained": concept.name in trained} for concept in vocabulary]
         typer.echo(json.dumps(rows, indent=2))

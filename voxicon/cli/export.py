@@ -39,4 +39,6 @@ def export(
             "in a probability of a made-up window",
             err=True,
         )
+        if done.left_out:
+            typer.echo(f"left out, as they take a look into organs: {', '.join(done.left_out)}", err=True)
     typer.echo(str(done.folder))

@@ -1,4 +1,4 @@
-"""``voxicon weights``: fetch, convert, look at and check weights, and tell them where to cut."""
+"""``voxicon weights``: fetch, convert, join, look at and check weights, and tell them where to cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(help="Fetch, convert, look at and check weights, and tell them where to cut.", no_args_is_help=True)
+app = typer.Typer(
+    help="Fetch, convert, join, look at and check weights, and tell them where to cut.", no_args_is_help=True
+)
 
 _Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
@@ -69,6 +71,7 @@ def info(
             typer.echo(f"{entry.name:<28} {entry.size_bytes / 1e6:8.1f} MB  {entry.path}")
         return
     from voxicon.answering.detection import operating_points
+    from voxicon.joining import described_inside
     from voxicon.model.checkpoint import read_metadata
     from voxicon.operating import described
 
@@ -86,8 +89,38 @@ def info(
     for key, value in metadata.card.items():
         if not isinstance(value, dict | list):
             typer.echo(f"{key:<12} {value}")
+    if metadata.inside is not None:
+        typer.echo(
+            f"inside       {described_inside(metadata, path.stem) or 'nothing that these weights have organs for'}"
+        )
+        typer.echo(f"inside title {metadata.inside.card.get('title', 'not stated')}")
     for name, point in operating_points(metadata.card, path.stem).items():
         typer.echo(f"operating    {described(name, point)}")
+
+
+@app.command("join")
+def join(
+    organs: Annotated[str, typer.Argument(help="Weights that find organs: 'starter', a name or a path.")],
+    lesions: Annotated[str, typer.Argument(help="Weights that look into organs, likewise.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="Where to write the new .safetensors file.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
+    debug: _Debug = False,
+) -> None:
+    """Write weights that find organs with one network and look into them for lesions with another.
+
+    What both find is found by LESIONS.
+    """
+    del debug
+    from voxicon.errors import UsageError
+    from voxicon.joining import described_inside
+    from voxicon.joining import join as write
+    from voxicon.weights.store import resolve
+
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out}: is already there; use --overwrite to replace it")
+    metadata = write(resolve(organs), resolve(lesions), out)
+    typer.echo(f"inside: {described_inside(metadata, out.name)}", err=True)
+    typer.echo(str(out))
 
 
 @app.command("operate")

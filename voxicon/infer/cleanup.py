@@ -205,11 +205,11 @@ def _inside(work: _Work, name: str, of: tuple[str, ...]) -> str | None:
     region = np.logical_or.reduce([crop(work.masks, organ, box) for organ in organs])
     size = [2 * voxels + 1 for voxels in margin]
     grown = ndimage.maximum_filter(region.view(np.uint8), size=size, mode="constant").view(bool)
-    return work.restrict(name, box, _without_holes(grown), f"farther than {INSIDE_MARGIN_MM:g} mm from {', '.join(of)}")
+    return work.restrict(name, box, without_holes(grown), f"farther than {INSIDE_MARGIN_MM:g} mm from {', '.join(of)}")
 
 
-def _without_holes(mask: Mask) -> Mask:
-    """A mask with its enclosed holes filled; a pocket that is open at the edge of the box is no hole."""
+def without_holes(mask: Mask) -> Mask:
+    """A mask (X, Y, Z) with its enclosed holes filled; a pocket that is open at the edge of the box is no hole."""
     # A rim of background joins everything outside into the one piece that holds the first voxel.
     outside = components(~np.pad(mask, 1))
     filled: Mask = outside.labels[1:-1, 1:-1, 1:-1] != outside.labels[0, 0, 0]

@@ -32,7 +32,7 @@ class Demand:
 
     Attributes:
         process: The program and its weights, as they are in memory now.
-        window: A window in the network, and the maps of windows that wait to be blended.
+        window: A window in the network, the maps of windows that wait to be blended, and what a second look takes.
         model_grid: The scan and its masks on the model's grid.
         unpacked: The scan's file, while it is read.
         hu: The scan's Hounsfield units.

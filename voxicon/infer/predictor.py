@@ -74,6 +74,17 @@ class InferenceConfig:
         if not (sound and gentle) or self.padding not in _PAD_MODE:
             raise CheckpointError(f"inference settings make no sense: {self}")
 
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for ``case.json``; how many windows are computed together changes no answer and is not in it."""
+        return {
+            "window": list(self.window),
+            "overlap": self.overlap,
+            "threshold": self.threshold,
+            "thresholds": dict(self.thresholds),
+            "smoothing_mm": dict(self.smoothing_mm),
+            "padding": self.padding,
+        }
+
     def threshold_of(self, name: str) -> float:
         """The probability above which a voxel is of a class."""
         return self.thresholds.get(name, self.threshold)
@@ -169,11 +180,13 @@ class Predictor:
         """One mask per class where the blended probability exceeds the threshold, and some of the probabilities.
 
         Args:
-            image: (X, Y, Z) float32 in [0, 1] on `geometry`. May be smaller than a window: it is then
-                padded and the masks are cut back.
+            image: (X, Y, Z) float32 in [0, 1] on `geometry`, or (C, X, Y, Z) for a network of C inputs, as
+                `voxicon.model.host.against_host` gives it. May be smaller than a window: it is then padded and the
+                masks are cut back.
             geometry: The model grid.
             classes: Which classes, in order; none gives an empty mask set.
-            progress: Told of every finished window. Windows that hold only air are counted but not computed.
+            progress: Told of every finished window. Windows that hold only air, or with an organ nothing of it, are
+                counted but not computed.
             probabilities_of: Those of `classes` whose probabilities are kept, one byte per voxel each. The
                 masks do not depend on it.
             within: Boxes of `geometry`: windows that touch none of them are not computed, as if they held only air.
@@ -203,13 +216,13 @@ class Predictor:
         return replace(answer, precision=told, warnings=(*told.warnings, *self.ladder.warnings))
 
     def lay(self, image: NDArray[np.float32]) -> tuple[Tensor, Pads, Tiling]:
-        """An image (X, Y, Z), padded where a window is larger; by how many voxels; and windows that cover all of it."""
-        shape = (image.shape[0], image.shape[1], image.shape[2])
+        """An image (..., X, Y, Z), padded where a window is larger; by how many voxels; and windows that cover it."""
+        shape = (image.shape[-3], image.shape[-2], image.shape[-1])
         window = self.window_for(shape)
         pads = padding(shape, window)
         if any(map(any, pads)):
-            image = np.pad(image, pads, mode=_PAD_MODE[self.config.padding])
-        x, y, z = image.shape
+            image = np.pad(image, [(0, 0)] * (image.ndim - 3) + [*pads], mode=_PAD_MODE[self.config.padding])
+        x, y, z = image.shape[-3:]
         return torch.from_numpy(image), pads, tile((x, y, z), window, self.config.overlap)
 
     def window_for(self, shape: Size) -> Size:
@@ -257,11 +270,13 @@ class Predictor:
         make_room: MakeRoom,
     ) -> list[_Encoded]:
         looked_at = [w for w in windows if wanted is None or touches(w.start, w.size, wanted)]
-        patches = [(w, image[w.to_slices()]) for w in looked_at]
-        patches = [(w, patch) for w, patch in patches if patch.max() > 0]
+        channels = image if image.ndim == 4 else image[None]
+        patches = [(w, channels[(slice(None), *w.to_slices())]) for w in looked_at]
+        # The last channel: the scan, which is 0 in air, or the organ, without which there is nothing to look into.
+        patches = [(w, patch) for w, patch in patches if patch[-1].max() > 0]
         if not patches:
             return []
-        stacked = torch.stack([patch for _, patch in patches])[:, None]
+        stacked = torch.stack([patch for _, patch in patches])
         maps, parameters = self.ladder.encode(encode, stacked, rows, make_room)
         maps_of = self.network.maps_of(rows)
         return [_Encoded(w, maps[i], parameters[i], maps_of) for i, (w, _) in enumerate(patches)]

@@ -9,6 +9,7 @@ from voxicon.core.concepts import Vocabulary
 from voxicon.data.card import define_concepts
 from voxicon.errors import CheckpointError, UsageError
 from voxicon.infer.predictor import InferenceConfig
+from voxicon.model.checkpoint import Metadata
 
 
 def vocabulary_of(card: Mapping[str, Any], name: str) -> Vocabulary:
@@ -25,6 +26,25 @@ def vocabulary_of(card: Mapping[str, Any], name: str) -> Vocabulary:
         return default.extended(define_concepts(defines)) if defines else default
     except (UsageError, AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{name}: the classes these weights define are damaged: {error}") from error
+
+
+def classes_of(metadata: Metadata, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Canonical names of all that a checkpoint can find, by either network, in id order."""
+    inside = hosts_inside(metadata, vocabulary)
+    return tuple(name for name in vocabulary.names if name in metadata.trained or name in inside)
+
+
+def hosts_inside(metadata: Metadata, vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
+    """What a checkpoint's second network finds, in id order, and the organs that it looks into for each.
+
+    These are the parents of the class that the first network finds. Of a class without any nothing can be found, so it
+    is left out; a checkpoint of one network has none.
+    """
+    if metadata.inside is None:
+        return {}
+    trained = [name for name in vocabulary.names if name in metadata.inside.trained]
+    hosts = {name: tuple(p for p in vocabulary[name].parents if p in metadata.trained) for name in trained}
+    return {name: of for name, of in hosts.items() if of}
 
 
 def inference_config(values: Mapping[str, object]) -> InferenceConfig:

@@ -2,6 +2,9 @@
 
 A checkpoint holds the network's shape, its words, how a scan must be prepared, and a training card.
 Loading runs no code from the file. Preparation settings are read from here, never from flags.
+
+It may hold a second network, which looks into organs that the first one finds (`voxicon.model.host`), with metadata of
+its own inside of the first one's. Versions that know nothing of it refuse such a file for its unknown tensors.
 """
 
 from __future__ import annotations
@@ -22,10 +25,17 @@ from torch import Tensor
 
 from voxicon.errors import CheckpointError, OutputError
 from voxicon.model.config import NetworkConfig
+from voxicon.model.host import INPUTS
 from voxicon.model.network import UniversalNetwork, build_network
 
 FORMAT = "voxicon-1"
 _KEY = "voxicon"
+
+_INSIDE = "inside."
+"""What names of the second network's tensors begin with."""
+
+_PREPARED_BY = {"spacing_mm": None, "window_hu": None, "antialias": True}
+"""What makes of two preparations the same scan, and what each is where it is not named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +49,7 @@ class Metadata:
         text_bank: Prompts, encoder and names behind the text vectors.
         trained: Classes with a training signal; the others have a word but no experience.
         card: What the weights saw, what they score, where they fail, license.
+        inside: Of the network that looks into organs; None where there is none, and then the JSON has no word of it.
     """
 
     network: NetworkConfig
@@ -47,58 +58,110 @@ class Metadata:
     text_bank: Mapping[str, Any]
     trained: tuple[str, ...]
     card: Mapping[str, Any] = field(default_factory=dict)
+    inside: Metadata | None = None
+
+    @property
+    def cards(self) -> tuple[Mapping[str, Any], ...]:
+        """The training cards of all networks in the file, the first one's first: all that any of them saw."""
+        return (self.card,) if self.inside is None else (self.card, *self.inside.cards)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        values = {
+            "format": FORMAT,
+            "network": self.network.to_dict(),
+            "preparation": dict(self.preparation),
+            "inference": dict(self.inference),
+            "text_bank": dict(self.text_bank),
+            "trained": list(self.trained),
+            "card": dict(self.card),
+        }
+        return values if self.inside is None else {**values, "inside": self.inside.to_dict()}
 
     def to_json(self) -> str:
         """One JSON object."""
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "network": self.network.to_dict(),
-                "preparation": dict(self.preparation),
-                "inference": dict(self.inference),
-                "text_bank": dict(self.text_bank),
-                "trained": list(self.trained),
-                "card": dict(self.card),
-            }
-        )
+        return json.dumps(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str, path: str) -> Metadata:
         """Read back what `to_json` wrote.
 
         Raises:
-            CheckpointError: Another format, or a field is missing.
+            CheckpointError: Another format, a field is missing, or a second network does not fit the first.
         """
         try:
-            values = json.loads(text)
-            if values["format"] != FORMAT:
-                raise CheckpointError(
-                    f"{path}: checkpoint format {values['format']!r}, this version reads {FORMAT!r}; "
-                    "upgrade voxicon or fetch matching weights"
-                )
-            return cls(
-                network=NetworkConfig.from_dict(values["network"]),
-                preparation=values["preparation"],
-                inference=values["inference"],
-                text_bank=values["text_bank"],
-                trained=tuple(values["trained"]),
-                card=values["card"],
-            )
+            metadata = cls._from_dict(json.loads(text), path)
+            _refuse_misfit(metadata, path)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: metadata is damaged ({error!r}); fetch the file again") from error
+        return metadata
+
+    @classmethod
+    def _from_dict(cls, values: Mapping[str, Any], path: str) -> Metadata:
+        if values["format"] != FORMAT:
+            raise CheckpointError(
+                f"{path}: checkpoint format {values['format']!r}, this version reads {FORMAT!r}; "
+                "upgrade voxicon or fetch matching weights"
+            )
+        return cls(
+            network=NetworkConfig.from_dict(values["network"]),
+            preparation=values["preparation"],
+            inference=values["inference"],
+            text_bank=values["text_bank"],
+            trained=tuple(values["trained"]),
+            card=values["card"],
+            inside=None if values.get("inside") is None else cls._from_dict(values["inside"], path),
+        )
+
+
+def _refuse_misfit(metadata: Metadata, name: str) -> None:
+    """Refuse a second network that has one inside of its own, or reads a scan that is prepared otherwise."""
+    inside = metadata.inside
+    if inside is None:
+        return
+    if inside.inside is not None:
+        raise CheckpointError(f"{name}: the network inside has another one inside; expected two at most, join others")
+    first, second = (
+        {key: each.preparation.get(key, usual) for key, usual in _PREPARED_BY.items()} for each in (metadata, inside)
+    )
+    different = [key for key in _PREPARED_BY if _plain(first[key]) != _plain(second[key])]
+    if different:
+        shown = "; ".join(f"{key} {second[key]}, the first one's is {first[key]}" for key in different)
+        raise CheckpointError(
+            f"{name}: the network inside reads a scan prepared otherwise: {shown}; both must read the same scan: "
+            "train it with the preparation of the weights it goes into"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back: what is saved must compare as what is loaded."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network ready to run (evaluation mode) with its metadata and the hash of its file."""
+    """A network ready to run (evaluation mode) with its metadata and the hash of its file.
+
+    Attributes:
+        network: The first one.
+        metadata: Of it, and in that of `inside`.
+        sha256: Of the file.
+        inside: The network that looks into organs, likewise ready to run; None where there is none.
+    """
 
     network: UniversalNetwork
     metadata: Metadata
     sha256: str
+    inside: UniversalNetwork | None = None
 
 
 def save_checkpoint(
-    path: Path, network: UniversalNetwork, metadata: Metadata, *, dtype: torch.dtype = torch.float32
+    path: Path,
+    network: UniversalNetwork,
+    metadata: Metadata,
+    *,
+    dtype: torch.dtype = torch.float32,
+    inside: UniversalNetwork | None = None,
 ) -> None:
     """Write a checkpoint atomically: the old file stays until the new one is whole.
 
@@ -107,15 +170,37 @@ def save_checkpoint(
         network: Its weights and text vectors are stored.
         metadata: Stored beside them.
         dtype: Storage type of floating point tensors; float16 halves the file.
+        inside: What `metadata.inside` tells of, stored as `storage_dtype` says, so that it answers as it did.
 
     Raises:
+        CheckpointError: There is a network inside without metadata or the other way round, it looks into no organ, or
+            does not fit the first one.
         OutputError: The folder is missing or full, or may not be written.
     """
-    tensors = {
+    if (inside is None) != (metadata.inside is None):
+        raise CheckpointError(f"{path.name}: a network inside and metadata of it go together; give both or neither")
+    _refuse_misfit(metadata, path.name)
+    tensors = _tensors(network, dtype)
+    if inside is not None:
+        _refuse_hostless(inside, path.name)
+        tensors |= {f"{_INSIDE}{name}": t for name, t in _tensors(inside, storage_dtype(inside)).items()}
+    _write(path, tensors, metadata)
+
+
+def _tensors(network: UniversalNetwork, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Those of a network, as they are stored."""
+    return {
         name: (t.to(dtype) if t.is_floating_point() else t).contiguous().cpu()
         for name, t in network.state_dict().items()
     }
-    _write(path, tensors, metadata)
+
+
+def _refuse_hostless(inside: UniversalNetwork, name: str) -> None:
+    if inside.inputs != INPUTS:
+        raise CheckpointError(
+            f"{name}: the network inside reads {inside.inputs} channel, expected {INPUTS}, the scan and an organ; "
+            "train it with the network option host"
+        )
 
 
 def save_with_card(weights: Path, path: Path, card: Mapping[str, Any]) -> None:
@@ -172,12 +257,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint written by `save_checkpoint`; weights come back as float32.
 
     Raises:
-        CheckpointError: Missing, damaged, of another format, or its tensors do not fit its configuration.
+        CheckpointError: Missing, damaged, of another format, its tensors do not fit its configuration, or its networks
+            not each other.
     """
     metadata, tensors = _open(path, with_tensors=True)
-    network = build_network(metadata.network)
+    network, inside = build_network(metadata.network), None
+    if metadata.inside is not None:
+        own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_INSIDE)}
+        inside = build_network(metadata.inside.network).eval()
+        _refuse_hostless(inside, path.name)
+        fill_network(inside, {name.removeprefix(_INSIDE): t for name, t in own.items()}, f"{path.name}, inside")
     fill_network(network, tensors, str(path.name))
-    return Checkpoint(network.eval(), metadata, file_sha256(path))
+    return Checkpoint(network.eval(), metadata, file_sha256(path), inside)
 
 
 def fill_network(network: UniversalNetwork, tensors: Mapping[str, Tensor], name: str) -> None:
