@@ -37,7 +37,7 @@ def targets(*there: str) -> NDArray[np.bool_]:
 
 
 def test_lesions_of_the_same_organs_are_looked_for_together() -> None:
-    assert GROUPS == (Group((3, 4), (0,)), Group((5,), (1, 2))), "lungs are no class of the run"
+    assert (Group((3, 4), (0,)), Group((5,), (1, 2))) == GROUPS, "lungs are no class of the run"
     assert groups_of(("liver",), PARENTS) == ()
 
 
