@@ -1,8 +1,8 @@
 """The organ that a patch is looked into, as an earlier network might have found it.
 
 A network that looks for lesions inside their organ (`voxicon.model.host`) is told where that organ is. In training that
-comes from labels, which are better than any network: so the border is moved, bitten into and leaked out of, and lesions
-are now and then left out, as networks leave them out.
+comes from labels, which are better than any network: so the border is moved and bitten into, neighbors as bright as the
+organ are taken for it, and lesions are now and then left out, as networks leave them out.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ FEWEST_VOXELS = 500
 
 _BALL_MM = (4.0, 14.0)
 _SURFACE_MM = 4.0
+_LEAK_MM, _BEYOND_MM = (10.0, 35.0), (0.0, 15.0)
+_ALIKE_HU = (40.0, 120.0)
+"""How much neighbors may differ from the organ's median to be taken for it; a network mistakes fat for a liver too."""
 
 
 class HostConfig(BaseModel):
@@ -38,6 +41,8 @@ class HostConfig(BaseModel):
     """Wavelength and standard deviation of how far its border is moved from place to place."""
     balls: int = Field(2, ge=0)
     """Most places of its border where a ball is added or bitten off."""
+    leaks: float = Field(0.4, ge=0, le=1)
+    """Share of patches where up to three pieces of neighbors are taken for it, centimeters wide."""
     left_out: float = Field(0.3, ge=0, le=1)
     """Share of patches with lesions whose lesions are told to be no part of it."""
     soft_mm: tuple[float, float] = (1.0, 3.0)
@@ -87,11 +92,12 @@ class Hosts:
         self.config, self.groups = config, tuple(groups)
 
     def choose(
-        self, target_NXYZ: Mask, known_N: Mask, spacing_mm: float, rng: np.random.Generator
+        self, hu_XYZ: Floats, target_NXYZ: Mask, known_N: Mask, spacing_mm: float, rng: np.random.Generator
     ) -> tuple[Floats, Mask]:
         """An organ, and the classes that are looked for in it.
 
         Args:
+            hu_XYZ: The patch.
             target_NXYZ: One mask per class.
             known_N: Which of them are known.
             spacing_mm: Voxel size.
@@ -116,13 +122,21 @@ class Hosts:
         lesion_XYZ: Mask = np.logical_or.reduce(target_NXYZ[lesions])
         counted_N = np.zeros_like(known_N)
         counted_N[lesions] = known_N[lesions]
-        return told(host_XYZ, lesion_XYZ, spacing_mm, self.config, rng), counted_N
+        return told(hu_XYZ, host_XYZ, lesion_XYZ, spacing_mm, self.config, rng), counted_N
 
 
-def told(host_XYZ: Mask, lesion_XYZ: Mask, spacing_mm: float, config: HostConfig, rng: np.random.Generator) -> Floats:
+def told(
+    hu_XYZ: Floats,
+    host_XYZ: Mask,
+    lesion_XYZ: Mask,
+    spacing_mm: float,
+    config: HostConfig,
+    rng: np.random.Generator,
+) -> Floats:
     """What an earlier network might say of an organ: (X, Y, Z) float32, 0 to 1.
 
     Args:
+        hu_XYZ: The patch.
         host_XYZ: The organ, its lesions included; at least one voxel.
         lesion_XYZ: Its lesions.
         spacing_mm: Voxel size.
@@ -139,11 +153,25 @@ def told(host_XYZ: Mask, lesion_XYZ: Mask, spacing_mm: float, config: HostConfig
         center, radius_mm = surface[rng.integers(len(surface))], rng.uniform(*_BALL_MM)
         ball_mm = np.float32(radius_mm) - _distance_mm(host_XYZ.shape, center, spacing_mm)
         depth_mm = np.maximum(depth_mm, ball_mm) if rng.random() < 0.5 else np.minimum(depth_mm, -ball_mm)
+    if rng.random() < config.leaks:
+        depth_mm = np.maximum(depth_mm, _leaks_mm(hu_XYZ, host_XYZ, depth_mm, spacing_mm, rng))
     if lesion_XYZ.any() and rng.random() < config.left_out:
         depth_mm = np.minimum(depth_mm, np.float32(rng.uniform(-1, 4)) - _depth_mm(lesion_XYZ, spacing_mm))
     soft_mm = rng.uniform(*config.soft_mm)
     found: Floats = torch.from_numpy(depth_mm / np.float32(soft_mm)).sigmoid().numpy()
     return found
+
+
+def _leaks_mm(hu_XYZ: Floats, host_XYZ: Mask, depth_mm: Floats, spacing_mm: float, rng: np.random.Generator) -> Floats:
+    """Depth within pieces of neighbors that are about as bright as the organ; negative outside of them."""
+    smooth = ndimage.uniform_filter(hu_XYZ, 3)
+    alike = np.abs(smooth - np.median(hu_XYZ[host_XYZ])) < rng.uniform(*_ALIKE_HU)
+    found = np.full(hu_XYZ.shape, -np.inf, dtype=np.float32)
+    near = np.argwhere((depth_mm < -_BEYOND_MM[0]) & (depth_mm > -_BEYOND_MM[1]) & alike)
+    for _ in range(int(rng.integers(1, 4)) if len(near) else 0):
+        center, radius_mm = near[rng.integers(len(near))], rng.uniform(*_LEAK_MM)
+        found = np.maximum(found, np.float32(radius_mm) - _distance_mm(hu_XYZ.shape, center, spacing_mm))
+    return np.where(alike, found, np.minimum(found, -_SURFACE_MM)).astype(np.float32)
 
 
 def _depth_mm(mask: Mask, spacing_mm: float) -> Floats:

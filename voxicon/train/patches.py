@@ -182,7 +182,8 @@ class PatchSampler:
             target[(slice(None), *cut)] = False
         if self.hosts is None:
             return hu, target, self._counted(torch.from_numpy(case.known_N), target, generator), hu
-        host, known_N = self.hosts.choose(target.numpy(), case.known_N, self.spacing_mm, _chance(generator))
+        chance = _chance(generator)
+        host, known_N = self.hosts.choose(hu.numpy(), target.numpy(), case.known_N, self.spacing_mm, chance)
         return hu, target, torch.from_numpy(known_N), torch.from_numpy(host)
 
     def _streaked(self, hu: Tensor, target_NXYZ: Tensor, rng: np.random.Generator) -> Tensor:
