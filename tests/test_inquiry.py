@@ -173,6 +173,23 @@ def test_masks_that_are_given_win_and_weights_find_the_rest(
     assert (verdict.by, verdict.score, verdict.lesions) == ("masks", None, 5)
 
 
+def test_lesions_of_weights_are_looked_for_in_organs_that_are_given(
+    scan: Volume, folder: Path, finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter, told = finder.load(), []
+    plain = segmenter.segment
+
+    def watched(*words: Any, **more: Any) -> Any:
+        told.append(more["organs"])
+        return plain(*words, **more)
+
+    monkeypatch.setattr(segmenter, "segment", watched)
+    asked(scan, replace(finder, load=lambda: segmenter), "segment the spleen", masks=folder / "some" / "masks")
+    asked(scan, replace(finder, load=lambda: segmenter), "segment the spleen")
+    assert set(told[0].names) == {"liver", "liver_tumor", "aorta"}
+    assert told[1] is None
+
+
 def test_what_weights_find_has_scores(scan: Volume, finder: Finder) -> None:
     inquiry = asked(scan, finder, "count the liver tumors")
     (verdict,) = inquiry.document.detection

@@ -55,9 +55,12 @@ class Reader(Segmenter):
     blind = False
     shouts = False
 
-    def segment(self, scan: Any, classes: Any = None, *, probabilities: Any = None, **_: Any) -> Result:
+    def segment(
+        self, scan: Any, classes: Any = None, *, probabilities: Any = None, organs: Any = None, **_: Any
+    ) -> Result:
         assert isinstance(scan, Volume)
         self.grids = [*getattr(self, "grids", []), scan.geometry]
+        self.told = [*getattr(self, "told", []), organs]
         names, maps = self.with_probabilities(classes, probabilities)
         smooth = ndimage.gaussian_filter(scan.hu, 0.7)
         masks, levels = {}, {}
@@ -308,3 +311,18 @@ def test_organs_nobody_annotated(folder: Path, plan: Plan, tmp_path: Path) -> No
     organs = load(write_small_weights(tmp_path / "o.safetensors", ("liver", "spleen")), device="cpu")
     with pytest.raises(ConfigError, match="find no lesion that can be planted"):
         prepare_planted(plan, organs, PlantedConfig())
+
+
+def test_lesions_may_be_looked_for_in_labelled_organs(folder: Path, plan: Plan) -> None:
+    who = reader(folder)
+    run(plan, who)
+    assert set(who.told) == {None}
+    who = reader(folder)
+    study = run(plan, who, organs="labels")
+    for organs, grid in zip(who.told, who.grids, strict=True):
+        assert organs.geometry.same_grid(grid), "the variation's"
+        assert organs["liver"][LIVER].all()
+        assert organs.count("liver") == np.ones(SHAPE)[LIVER].size
+    found = summary(study)
+    assert found["organs"] == "labels"
+    assert any("labelled organs" in note for note in found["notes"])

@@ -13,8 +13,10 @@ from tests.infer.dark_lesions import GRID, ball, checkpoint, cube, scan
 from tests.infer.test_inside import grown
 from tests.phantoms import body, oriented
 from tests.weights_on_disk import CLASSES, write_small_lesions, write_small_weights
+from voxicon.core.geometry import Geometry
+from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
-from voxicon.errors import CheckpointError, UnknownClass
+from voxicon.errors import BadGeometry, CheckpointError, UnknownClass
 from voxicon.joining import join
 from voxicon.segmenter import Segmenter, load
 
@@ -179,3 +181,43 @@ def test_weights_that_look_into_organs_are_of_no_use_alone(tmp_path: Path) -> No
     lesions = write_small_lesions(tmp_path / "lesions.safetensors")
     with pytest.raises(CheckpointError, match=r"^lesions: looks into organs that other weights find; join them with"):
         load(lesions, device="cpu", engine="torch")
+
+
+# --- organs that are known ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("order", "signs"), [((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (-1, 1, -1))])
+def test_lesions_are_looked_for_in_organs_that_are_known(
+    order: tuple[int, int, int], signs: tuple[int, int, int]
+) -> None:
+    # Too dim for the first network, which calls organ what is above 85 HU.
+    volume = oriented(patient(-40.0), order, signs)
+    truth, organ = (oriented(Volume(mask.astype(np.float32), GRID), order, signs).hu > 0 for mask in (BALL, CUBE))
+    who = segmenter()
+    assert not who.segment(volume, ["liver_tumor"]).masks.count("liver_tumor")
+    reads = len(who.checkpoint.network.seen)  # type: ignore[arg-type]
+    given = MaskSet.from_masks({"liver": organ}, volume.geometry)
+    found = who.segment(volume, ["liver_tumor", "liver"], organs=given)
+    assert len(who.checkpoint.network.seen) == reads, "what is known is not searched for"  # type: ignore[arg-type]
+    assert found.masks.names == ("liver_tumor", "liver")
+    assert (found.masks["liver"] == organ).all()
+    assert (found.masks["liver_tumor"] & organ == truth).all()
+
+
+def test_known_organs_count_as_they_are_and_others_are_found() -> None:
+    volume, odd = patient(), CUBE.copy()
+    odd[13:27, 13:27, 20:] = False
+    given = MaskSet.from_masks({"liver": odd, "aorta": CUBE}, GRID)
+    found = segmenter().segment(volume, ["spleen", "liver"], probabilities=["spleen"], organs=given)
+    plain = segmenter().segment(volume, ["spleen", "liver"], probabilities=["spleen"])
+    assert (found.masks["liver"] == odd).all()
+    assert (found.masks["spleen"] == plain.masks["spleen"]).all()
+    assert (found.probabilities["spleen"] == plain.probabilities["spleen"]).all()
+    assert found.masks.names == ("spleen", "liver"), "the aorta was not asked for"
+
+
+def test_known_organs_of_another_grid_are_refused() -> None:
+    elsewhere = Geometry(GRID.shape, np.diag([3.0, 3.0, 2.0, 1.0]))
+    given = MaskSet.from_masks({"liver": CUBE}, elsewhere)
+    with pytest.raises(BadGeometry, match="give masks on the grid of the scan"):
+        segmenter().segment(patient(), ["liver_tumor"], organs=given)

@@ -22,7 +22,6 @@ from voxicon.data.manifest import read_manifest, write_manifest
 from voxicon.errors import CheckpointError, ConfigError, OutputError, UnknownClass
 from voxicon.io.atomic import file_sha256
 from voxicon.model.checkpoint import read_metadata
-from voxicon.model.host import against_host
 from voxicon.plan import plan_training
 from voxicon.recipe import load_recipe
 from voxicon.segmenter import load
@@ -84,38 +83,6 @@ def test_from_recipe_to_masks(folder: Path) -> None:
     segmenter = load(weights, device="cpu")
     assert segmenter.classes == ("spleen", "liver", "liver_tumor")
     assert segmenter.segment(folder / "a" / "c0_ct.nii.gz").masks.geometry.shape == (24, 24, 24)
-
-
-LOOKS_INSIDE: dict[str, Any] = {
-    "network": {"backbone": "compact", "options": {"channels": [16, 16], "host": {}}},
-    "classes": ["liver", "liver_tumor"],
-    "optimize": {"validate_every": 0},
-}
-
-
-def test_a_network_that_looks_into_an_organ(folder: Path) -> None:
-    trainer = built(folder, "a", **LOOKS_INSIDE)
-    batch = trainer.sampler.batch(0, [0, 1])
-    assert batch.host_B1XYZ is not None
-    assert batch.host_B1XYZ.shape == batch.hu_B1XYZ.shape
-    assert batch.known_BN[:, trainer.network.classes.index("liver")].any().item() is False, "it is told, not looked for"
-    seen = trainer._image(batch)
-    low, high = trainer.preparation.window_hu
-    expected = against_host(batch.hu_B1XYZ[1, 0].clamp(low, high), batch.host_B1XYZ[1, 0])
-    torch.testing.assert_close(seen[1], expected)
-    metadata = read_metadata(trainer.run())
-    assert metadata.trained == ("liver_tumor",)
-    assert "never_shown" not in metadata.card, "organs are told to it"
-
-
-def test_looking_into_organs_needs_a_lesion_and_its_organ(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="none is a lesion whose organ is there too"):
-        built(folder, "a", **{**LOOKS_INSIDE, "classes": ["liver_tumor"]})
-
-
-def test_looking_into_organs_cannot_be_validated_alone(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="validate_every to 0"):
-        built(folder, "a", **{**LOOKS_INSIDE, "optimize": {"validate_every": 1}})
 
 
 def test_lesions_are_known_to_the_sampler(folder: Path) -> None:

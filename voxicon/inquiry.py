@@ -194,7 +194,7 @@ def answer(
         segmenter = finder.load()
         planned(segmenter)
         maps = tuple(name for name in to_find if vocabulary[name].kind == "lesion")
-        found = segmenter.segment(volume, to_find, probabilities=maps, progress=progress)
+        found = segmenter.segment(volume, to_find, probabilities=maps, progress=progress, organs=given)
     else:
         found = _nothing_found(volume, vocabulary)
     clock.lap("segment")

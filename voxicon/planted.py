@@ -15,12 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
 
 import numpy as np
 
 from voxicon.core.components import Mask
+from voxicon.core.masks import MaskSet
 from voxicon.core.volume import Volume
 from voxicon.data.cases import read_case
 from voxicon.data.layout import Case
@@ -62,6 +63,7 @@ class PlantedConfig:
         per_bin: Lesions wanted of each kind in each bin, and untouched scans wanted, over all scans together.
         seed: Of everything random.
         split: Whose scans are used.
+        organs: Found by the weights, or labelled: tells what is lost by not finding the organ that a lesion is in.
 
     Raises:
         ConfigError: A setting makes no sense.
@@ -73,6 +75,7 @@ class PlantedConfig:
     per_bin: int = 20
     seed: int = 0
     split: str = "test"
+    organs: Literal["weights", "labels"] = "weights"
 
     def __post_init__(self) -> None:
         edges = [edge for one in self.bins_mm for edge in one]
@@ -264,7 +267,8 @@ def _look(study: PlantedStudy, scan: _Scan, volume: Volume, number: int, trials:
     """Let the weights look once, and judge every class."""
     vocabulary, able = study.segmenter.vocabulary, study.segmenter.classes
     around = tuple(organ for kind in scan.kinds for organ in vocabulary[kind].cleanup.of if organ in able)
-    found = study.segmenter.segment(volume, (*scan.kinds, *around), probabilities=scan.kinds)
+    labelled = MaskSet.from_masks(scan.hosts, volume.geometry) if study.config.organs == "labels" else None
+    found = study.segmenter.segment(volume, (*scan.kinds, *around), probabilities=scan.kinds, organs=labelled)
     counted = candidates(found.probabilities, found.masks, found.vocabulary, CANDIDATE)
     place: dict[str, Any] = {"dataset": scan.case.card.id, "case": scan.case.name, "round": number}
     for kind in scan.kinds:
@@ -321,6 +325,7 @@ def summary(study: PlantedStudy, command: str = "") -> dict[str, Any]:
         "seed": config.seed,
         "per_bin": config.per_bin,
         "contrast_hu": config.contrast_hu,
+        "organs": config.organs,
         "bins": [bin_name(*one) for one in config.bins_mm],
         "scans": sorted({f"{look.dataset}/{look.case}" for look in study.looks}),
         "lesions": {
@@ -350,6 +355,8 @@ def _notes(study: PlantedStudy) -> list[str]:
         notes.append(
             f"{len(study.seen)} of the scans are among those the weights learned from: specificity is fit, not accuracy"
         )
+    if config.organs == "labels":
+        notes.append("lesions were looked for in the labelled organs, not in those that the weights find")
     if study.believed:
         notes.append(
             f"no card says that scans have no {', '.join(sorted(study.believed))}: they are believed to have none"

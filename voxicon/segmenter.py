@@ -21,6 +21,7 @@ from voxicon.infer.device import pick_device, windows_at_once
 from voxicon.infer.engine import EngineName, Precision, pick_engine
 from voxicon.infer.features import Embedding, Features, FeatureType, embedding, features
 from voxicon.infer.inside import SecondLook
+from voxicon.infer.known import known_levels
 from voxicon.infer.locate import boxes_of, is_locatable
 from voxicon.infer.looks import Looks
 from voxicon.infer.memory import Demand, MemoryPlan, model_grid_bytes, plan_memory
@@ -228,6 +229,7 @@ class Segmenter:
         read: ReadOptions | None = None,
         progress: Progress = lambda done, total: None,
         probabilities: Iterable[str] | None = None,
+        organs: MaskSet | None = None,
     ) -> Result:
         """Masks of some classes of a scan, on the scan's own grid, and probabilities where asked for.
 
@@ -240,13 +242,14 @@ class Segmenter:
             progress: Called with windows done and windows in all.
             probabilities: Names, aliases or ids of classes whose probabilities are wanted, one byte per voxel
                 each; none by default. They get masks too, whether `classes` has them or not.
+            organs: Masks on the scan's grid that count as they are: not searched for, but looked into for lesions.
 
         Returns:
             A result whose masks may be empty where a class is absent. Its probabilities are the network's
             answer, which no cleanup has touched.
 
         Raises:
-            InputError: The scan cannot be used, or does not fit into `max_memory_gb` (``E-MEMORY``).
+            InputError: The scan cannot be used or does not fit into `max_memory_gb`, or `organs` have another grid.
             UnknownClass: A class is not known.
         """
         asked, maps = self.with_probabilities(classes, probabilities)
@@ -258,13 +261,16 @@ class Segmenter:
         prepared = prepare(volume, self.preparation)
         clock.lap("prepare")
         wanted = asked if cleanup == "none" else self._with_neighbors(asked)
-        within, located = self._located(volume, self.looks.shares(wanted).first, prepared.trace.model)
+        first, model = self.looks.shares(wanted).first, prepared.trace.model
+        known = known_levels(organs, first, volume.geometry, model)
+        within, located = self._located(volume, tuple(n for n in first if n not in known), model)
         if self.locator is not None:
             clock.lap("locate")
-        raw = self.looks.predict(prepared.image, prepared.trace.model, wanted, progress, maps, within, clock)
+        raw = self.looks.predict(prepared.image, model, wanted, progress, maps, within, clock, known)
         cleaned, notes = clean(raw.masks, self.vocabulary, cleanup)
         clock.lap("cleanup")
         masks = prepared.trace.restore(_select(cleaned, asked), nearest=cleanup == "original")
+        masks = masks if organs is None else _with_given(masks, organs, tuple(known))
         levels = prepared.trace.restore_probabilities(raw.probabilities)
         clock.lap("restore")
         window = self.predictor.window_for(prepared.image.shape)
@@ -379,6 +385,12 @@ class Segmenter:
             "precision": {"asked": self.precision, **precision.to_dict()},
             "located_by": None if self.locator is None else self.locator.name,
         }
+
+
+def _with_given(masks: MaskSet, organs: MaskSet, given: tuple[str, ...]) -> MaskSet:
+    """Masks in the order they were, those that are given as they were given."""
+    parts = {name: organs if name in given else masks for name in masks}
+    return MaskSet.gathered(parts, masks.geometry, masks.source)
 
 
 def _select(masks: MaskSet, names: tuple[str, ...]) -> MaskSet:

@@ -67,11 +67,7 @@ def build_trainer(
     recipe = plan.recipe
     _refuse_sizes(recipe, student.network.size_multiple)
     _refuse_strays(recipe, plan.classes)
-    if recipe.looks_inside and not _groups(plan):
-        raise ConfigError(
-            f"recipe {recipe.name}: network.options.host looks for lesions inside of organs, but of "
-            f"{', '.join(plan.classes)} none is a lesion whose organ is there too; add both to classes"
-        )
+    _refuse_organless(plan)
     cache = cache if cache is not None else folder / "prepared"
     for needed in (folder, cache):
         make_folder(needed)
@@ -134,6 +130,14 @@ def _refuse_sizes(recipe: Recipe, multiple: int) -> None:
                 f"recipe {recipe.name}: {field} is {list(size)}; the backbone {recipe.network.backbone} needs "
                 f"multiples of {multiple}"
             )
+
+
+def _refuse_organless(plan: Plan) -> None:
+    if plan.recipe.looks_inside and not _groups(plan):
+        raise ConfigError(
+            f"recipe {plan.recipe.name}: network.options.host looks for lesions inside of organs, but of "
+            f"{', '.join(plan.classes)} none is a lesion whose organ is there too; add both to classes"
+        )
 
 
 def _refuse_strays(recipe: Recipe, classes: Sequence[str]) -> None:

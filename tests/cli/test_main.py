@@ -60,6 +60,7 @@ OPTIONS = {
     "evaluate": {
         "--weights", "--predictions", "--data", "--split", "--choose-on", "-c", "--classes", "--tolerance-mm",
         "--reader", "--against", "--submission", "--planted", "--diameters", "--contrast-hu", "--per-bin", "--seed",
+        "--organs",
         "-o", "--output", "--device", "--json", "-q", "--quiet", "--debug",
     },
     "synthesize": {

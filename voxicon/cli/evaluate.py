@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voxicon.cli.planted import ContrastHu, Diameters, PerBin, Planted, PlantedOptions, Seed, evaluate_planted
+from voxicon.cli.planted import ContrastHu, Diameters, Organs, PerBin, Planted, PlantedOptions, Seed, evaluate_planted
 from voxicon.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def evaluate(
     contrast_hu: ContrastHu = None,
     per_bin: PerBin = None,
     seed: Seed = None,
+    organs: Organs = None,
     out: Annotated[Path, typer.Option("-o", "--output", help="Where the evaluation is written.")] = Path("evaluation"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on stdout.")] = False,
@@ -79,7 +80,7 @@ def evaluate(
     """
     del debug  # read by the error boundary
     words = [word.strip() for item in classes or [] for word in item.split(",") if word.strip()]
-    options = PlantedOptions(diameters=diameters, contrast_hu=contrast_hu, per_bin=per_bin, seed=seed)
+    options = PlantedOptions(diameters=diameters, contrast_hu=contrast_hu, per_bin=per_bin, seed=seed, organs=organs)
     if planted:
         foreign = {
             "--predictions": predictions, "--choose-on": choose_on, "--reader": reader, "--against": against,

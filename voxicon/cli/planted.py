@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -28,6 +28,11 @@ PerBin = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="With --planted: of everything random; 0 by default.")]
 
+Organs = Annotated[
+    Literal["weights", "labels"] | None,
+    typer.Option(help="With --planted: look into organs that the weights find (default), or into labelled ones."),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlantedOptions:
@@ -37,6 +42,7 @@ class PlantedOptions:
     contrast_hu: float | None = None
     per_bin: int | None = None
     seed: int | None = None
+    organs: Literal["weights", "labels"] | None = None
 
     def given(self) -> list[str]:
         """Names of those that were given, as on the command line."""
@@ -69,7 +75,7 @@ def evaluate_planted(
         bins_mm=BINS_MM if options.diameters is None else bins_of(options.diameters),
         contrast_hu=options.contrast_hu,
         split=split,
-        **{name: value for name in ("per_bin", "seed") if (value := getattr(options, name)) is not None},
+        **{name: value for name in ("per_bin", "seed", "organs") if (value := getattr(options, name)) is not None},
     )
     _refuse_other_kind(out)
     # Which classes a recipe is for says nothing about lesions that are planted.

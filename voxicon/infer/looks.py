@@ -16,6 +16,7 @@ from voxicon.core.components import Box
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet
 from voxicon.infer.inside import SecondLook
+from voxicon.infer.known import Levels, as_prediction
 from voxicon.infer.memory import waiting_bytes
 from voxicon.infer.predictor import Prediction, Predictor, Progress
 from voxicon.infer.windows import Size
@@ -65,6 +66,7 @@ class Looks:
         probabilities_of: tuple[str, ...] = (),
         within: tuple[Box, ...] | None = None,
         clock: Clock | None = None,
+        known: Levels | None = None,
     ) -> Prediction:
         """As `Predictor.predict`, by both networks.
 
@@ -76,15 +78,19 @@ class Looks:
             probabilities_of: As there.
             within: As there, for the first network; it must hold the hosts.
             clock: Gets the lap ``network``, and ``second look`` if there is one.
+            known: Organs that need not be found, with their levels (`voxicon.infer.known`).
         """
-        clock, shares, told = clock or Clock(), self.shares(classes), [0]
+        clock, shares, told, known = clock or Clock(), self.shares(classes), [0], known or {}
+        to_find = tuple(name for name in shares.first if name not in known)
 
         def count(done: int, total: int) -> None:
             told[0] = total
             progress(done, total)
 
-        maps = tuple(dict.fromkeys([*(n for n in probabilities_of if n not in shares.second), *shares.hosts]))
-        found = self.first.predict(image, geometry, shares.first, count, maps, within)
+        maps = dict.fromkeys([*(n for n in probabilities_of if n not in shares.second), *shares.hosts])
+        found = self.first.predict(image, geometry, to_find, count, tuple(n for n in maps if n not in known), within)
+        if known:
+            found = _gathered(found, as_prediction(known, geometry), shares.first, tuple(maps))
         clock.lap("network")
         if self.second is None or not shares.second:
             return found

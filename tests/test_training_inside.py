@@ -1,0 +1,54 @@
+"""From a recipe to weights that look into organs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.test_training import built
+from tests.train.phantoms import write_dataset
+from voxicon.errors import ConfigError
+from voxicon.model.checkpoint import read_metadata
+from voxicon.model.host import against_host
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two scans with a liver and a tumor in it."""
+    write_dataset(tmp_path, "a", ("liver", "liver_tumor"))
+    return tmp_path
+
+
+LOOKS_INSIDE: dict[str, Any] = {
+    "network": {"backbone": "compact", "options": {"channels": [16, 16], "host": {}}},
+    "classes": ["liver", "liver_tumor"],
+    "optimize": {"validate_every": 0},
+}
+
+
+def test_a_network_that_looks_into_an_organ(folder: Path) -> None:
+    trainer = built(folder, "a", **LOOKS_INSIDE)
+    batch = trainer.sampler.batch(0, [0, 1])
+    assert batch.host_B1XYZ is not None
+    assert batch.host_B1XYZ.shape == batch.hu_B1XYZ.shape
+    assert batch.known_BN[:, trainer.network.classes.index("liver")].any().item() is False, "it is told, not looked for"
+    seen = trainer._image(batch)
+    low, high = trainer.preparation.window_hu
+    expected = against_host(batch.hu_B1XYZ[1, 0].clamp(low, high), batch.host_B1XYZ[1, 0])
+    torch.testing.assert_close(seen[1], expected)
+    metadata = read_metadata(trainer.run())
+    assert metadata.trained == ("liver_tumor",)
+    assert "never_shown" not in metadata.card, "organs are told to it"
+
+
+def test_looking_into_organs_needs_a_lesion_and_its_organ(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="none is a lesion whose organ is there too"):
+        built(folder, "a", **{**LOOKS_INSIDE, "classes": ["liver_tumor"]})
+
+
+def test_looking_into_organs_cannot_be_validated_alone(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="validate_every to 0"):
+        built(folder, "a", **{**LOOKS_INSIDE, "optimize": {"validate_every": 1}})
