@@ -13,6 +13,7 @@ from tests.train.phantoms import write_dataset
 from voxicon.errors import ConfigError
 from voxicon.model.checkpoint import read_metadata
 from voxicon.model.host import against_host
+from voxicon.train.loss import partial_label_loss
 
 
 @pytest.fixture
@@ -52,3 +53,17 @@ def test_looking_into_organs_needs_a_lesion_and_its_organ(folder: Path) -> None:
 def test_looking_into_organs_cannot_be_validated_alone(folder: Path) -> None:
     with pytest.raises(ConfigError, match="validate_every to 0"):
         built(folder, "a", **{**LOOKS_INSIDE, "optimize": {"validate_every": 1}})
+
+
+def test_the_loss_is_what_the_recipe_says(folder: Path) -> None:
+    weighty = {"validate_every": 0, "each_lesion": 2.0, "cross_entropy": 20.0}
+    trainer = built(folder, "a", **{**LOOKS_INSIDE, "optimize": weighty})
+    batch = trainer.sampler.batch(0, [0])
+    at = [trainer.network.classes.index("liver_tumor")]
+    assert batch.known_BN[0].nonzero().flatten().tolist() == at
+    with torch.no_grad():
+        logits = trainer.network(trainer._image(batch), ("liver_tumor",))
+        target, known = batch.target_BNXYZ[:, at], batch.known_BN[:, at]
+        expected = partial_label_loss(logits, target, known, each_N=torch.tensor([2.0]), cross_entropy=20.0)
+        assert target.any()
+        assert trainer.loss_of(batch).item() == pytest.approx(expected.item(), rel=1e-5)

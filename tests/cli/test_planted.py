@@ -40,6 +40,15 @@ def test_from_the_command_line(evaluate: Evaluate, pristine: Path, tmp_path: Pat
     assert "rows" not in json.loads(text)
 
 
+def test_lesions_in_labelled_organs(evaluate: Evaluate, pristine: Path, tmp_path: Path) -> None:
+    weights = write_small_weights(tmp_path / "w.safetensors")
+    words = ("--planted", "--weights", weights, "-c", "liver tumour", "--diameters", "9-18", "--per-bin", "1")
+    for organs in ("labels", "weights"):
+        out = tmp_path / organs
+        assert evaluate(pristine, *words, "--organs", organs, "-o", out, "-q")[0] == 0
+        assert json.loads((out / "planted.json").read_text())["organs"] == organs
+
+
 def test_a_scan_that_cannot_be_used(evaluate: Evaluate, assembly: Path, tmp_path: Path) -> None:
     (assembly.parent / "tiny" / "labelsTr" / "t1.nii.gz").write_bytes(b"no label map")
     weights = write_small_weights(tmp_path / "w.safetensors")
@@ -62,6 +71,7 @@ def test_a_scan_that_cannot_be_used(evaluate: Evaluate, assembly: Path, tmp_path
         (["--diameters", "3-5"], "--diameters: means something with --planted alone"),
         (["--contrast-hu", "-40"], "--contrast-hu: means something with --planted alone"),
         (["--seed", "0"], "--seed: means something with --planted alone"),
+        (["--organs", "labels"], "--organs: means something with --planted alone"),
         (["--planted", "--diameters", "small"], "--diameters 'small': expected ranges in mm"),
         (["--planted", "--weights", "{w}", "-c", "colon_tumor"], "were not trained for colon_tumor"),
         (["--planted", "--weights", "{w}", "-c", "tumour of doom"], "E-CLASS"),

@@ -20,7 +20,7 @@ PARENTS = {
     "lung_tumor": ("lung_right", "lung_left"),
 }
 GROUPS = groups_of(CLASSES, PARENTS)
-EXACT = HostConfig(shift_mm=0, waves=(), balls=0, leaks=0, left_out=0, soft_mm=(0.01, 0.02))
+EXACT = HostConfig(shift_mm=0, waves=(), balls=0, leaks=0, left_out=0, holes=0, soft_mm=(0.01, 0.02))
 SIDE, SPACING_MM = 24, 3.0
 
 
@@ -99,8 +99,23 @@ def test_lesions_are_left_out_where_the_config_says_so() -> None:
     np.testing.assert_array_equal(none > 0.5, box())
 
 
+def test_healthy_pieces_are_left_out_as_well() -> None:
+    config = EXACT.model_copy(update={"holes": 1.0})
+    for seed in range(5):
+        host = told(scan(), box(), box(9, 13), SPACING_MM, config, np.random.default_rng(seed)) > 0.5
+        lost = box() & ~host
+        assert lost.any()
+        assert not (host & ~box()).any()
+        # Three balls of 12 mm at most.
+        assert lost.sum() <= 3 * (4 / 3 * np.pi * 12.5**3) / SPACING_MM**3
+    nothing_healthy = told(scan(), box(), box(), SPACING_MM, config, np.random.default_rng(0))
+    np.testing.assert_array_equal(nothing_healthy > 0.5, box())
+
+
 def test_an_organ_that_fills_the_patch() -> None:
     full = np.ones((SIDE,) * 3, dtype=bool)
+    leaky = EXACT.model_copy(update={"leaks": 1.0})
+    assert (told(scan(), full, box(9, 13), SPACING_MM, leaky, np.random.default_rng(0)) > 0.5).all()
     assert (told(scan(), full, box(9, 13), SPACING_MM, EXACT, np.random.default_rng(0)) > 0.5).all()
 
 

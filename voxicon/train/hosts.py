@@ -25,6 +25,7 @@ FEWEST_VOXELS = 500
 
 _BALL_MM = (4.0, 14.0)
 _SURFACE_MM = 4.0
+_HOLE_MM = (3.0, 12.0)
 _LEAK_MM, _BEYOND_MM = (10.0, 35.0), (0.0, 15.0)
 _ALIKE_HU = (40.0, 120.0)
 """How much neighbors may differ from the organ's median to be taken for it; a network mistakes fat for a liver too."""
@@ -45,6 +46,9 @@ class HostConfig(BaseModel):
     """Share of patches where up to three pieces of neighbors are taken for it, centimeters wide."""
     left_out: float = Field(0.3, ge=0, le=1)
     """Share of patches with lesions whose lesions are told to be no part of it."""
+    holes: float = Field(0.3, ge=0, le=1)
+    """Share of patches where up to three healthy pieces are told to be no part of it: were it lesions alone that are
+    left out, whatever is left out, as fat in a fissure, would pass for a lesion."""
     soft_mm: tuple[float, float] = (1.0, 3.0)
     """How slowly its probability falls across its border."""
 
@@ -157,6 +161,8 @@ def told(
         depth_mm = np.maximum(depth_mm, _leaks_mm(hu_XYZ, host_XYZ, depth_mm, spacing_mm, rng))
     if lesion_XYZ.any() and rng.random() < config.left_out:
         depth_mm = np.minimum(depth_mm, np.float32(rng.uniform(-1, 4)) - _depth_mm(lesion_XYZ, spacing_mm))
+    if rng.random() < config.holes:
+        depth_mm = _with_holes(depth_mm, host_XYZ & ~lesion_XYZ, spacing_mm, rng)
     soft_mm = rng.uniform(*config.soft_mm)
     found: Floats = torch.from_numpy(depth_mm / np.float32(soft_mm)).sigmoid().numpy()
     return found
@@ -172,6 +178,14 @@ def _leaks_mm(hu_XYZ: Floats, host_XYZ: Mask, depth_mm: Floats, spacing_mm: floa
         center, radius_mm = near[rng.integers(len(near))], rng.uniform(*_LEAK_MM)
         found = np.maximum(found, np.float32(radius_mm) - _distance_mm(hu_XYZ.shape, center, spacing_mm))
     return np.where(alike, found, np.minimum(found, -_SURFACE_MM)).astype(np.float32)
+
+
+def _with_holes(depth_mm: Floats, healthy_XYZ: Mask, spacing_mm: float, rng: np.random.Generator) -> Floats:
+    places = np.argwhere(healthy_XYZ)
+    for _ in range(int(rng.integers(1, 4)) if len(places) else 0):
+        center, radius_mm = places[rng.integers(len(places))], rng.uniform(*_HOLE_MM)
+        depth_mm = np.minimum(depth_mm, _distance_mm(depth_mm.shape, center, spacing_mm) - np.float32(radius_mm))
+    return depth_mm
 
 
 def _depth_mm(mask: Mask, spacing_mm: float) -> Floats:
