@@ -67,3 +67,21 @@ def test_the_loss_is_what_the_recipe_says(folder: Path) -> None:
         expected = partial_label_loss(logits, target, known, each_N=torch.tensor([2.0]), cross_entropy=20.0)
         assert target.any()
         assert trainer.loss_of(batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_step_without_any_organ_in_sight_changes_nothing_and_goes_on(folder: Path) -> None:
+    trainer = built(folder, "a", **LOOKS_INSIDE)
+    batch = trainer.sampler.batch(0, [0])
+    batch.known_BN[:] = False
+    loss = trainer.loss_of(batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == 0
+    gradients = [parameter.grad for parameter in trainer.learning if parameter.grad is not None]
+    assert not any(gradient.any() for gradient in gradients)
+
+
+def test_no_host_is_no_host(folder: Path) -> None:
+    options = {"backbone": "compact", "options": {"channels": [16, 16], "host": None}}
+    trainer = built(folder, "a", **{**LOOKS_INSIDE, "network": options})
+    assert trainer.sampler.batch(0, [0]).host_B1XYZ is None
+    assert trainer.network.inputs == 1

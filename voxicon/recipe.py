@@ -125,7 +125,7 @@ class Recipe(_Section):
     @property
     def looks_inside(self) -> bool:
         """Whether the network looks for lesions inside of an organ that it is told; see `voxicon.model.host`."""
-        return "host" in self.network.options
+        return self.network.options.get("host") is not None
 
     @model_validator(mode="after")
     def _is_sound(self) -> Recipe:

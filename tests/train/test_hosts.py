@@ -156,6 +156,10 @@ def test_a_corner_of_an_organ_is_not_looked_into() -> None:
     assert Hosts(EXACT, GROUPS).choose(scan(), small, known, SPACING_MM, np.random.default_rng(0))[1].any()
 
 
-def test_what_makes_no_sense_is_refused() -> None:
+@pytest.mark.parametrize(
+    "values",
+    [{"left_out": 1.5}, {"waves": [[0, 2]]}, {"waves": [[12, -1]]}, {"soft_mm": [0, 1]}, {"soft_mm": [3, 1]}],
+)
+def test_what_makes_no_sense_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        HostConfig(left_out=1.5)
+        HostConfig.model_validate(values)

@@ -49,11 +49,11 @@ class OptimizeConfig(BaseModel):
     """Cross-entropy of lesions: what is missed and what is mistaken for one count alike, however small a share of a
     patch they are. Needs ``false_voxels.lesion``, below which a few mistaken voxels are forgiven."""
     cross_entropy: float = Field(1.0, gt=0)
-    """Weight of the cross-entropy beside Dice. It is a mean over all voxels of a patch, of which a lesion is a
-    hundredth at most: one at a time, lesions are told from what looks like them by much more than 1."""
+    """Weight of the cross-entropy over a patch beside Dice. As a mean over all voxels it hardly counts for lesions, which
+    are a hundredth of them at most."""
     each_lesion: float = Field(0.0, ge=0)
-    """Weight of the cross-entropy inside lesions, a mean over lesions and not over voxels: beside a large one Dice
-    does not miss a small one."""
+    """Weight of the cross-entropy inside lesions, a mean over lesions and not over voxels: Dice hardly notices a
+    small one beside a large one."""
     distill: float = Field(0.0, ge=0)
     """Weight of what an earlier network says of the classes that a scan does not annotate; see ``voxicon extend``."""
     precision: Literal["bf16", "fp32"] = "bf16"

@@ -2,7 +2,7 @@
 
 A network that looks for lesions inside their organ (`voxicon.model.host`) is told where that organ is. In training that
 comes from labels, which are better than any network: so the border is moved and bitten into, neighbors as bright as the
-organ are taken for it, and lesions are now and then left out, as networks leave them out.
+organ are taken for it, and lesions and healthy pieces are now and then left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy import ndimage
 from torch.nn import functional
 
@@ -23,10 +23,11 @@ Floats = NDArray[np.float32]
 FEWEST_VOXELS = 500
 """A patch with less of an organ is not looked into."""
 
-_BALL_MM = (4.0, 14.0)
-_SURFACE_MM = 4.0
-_HOLE_MM = (3.0, 12.0)
-_LEAK_MM, _BEYOND_MM = (10.0, 35.0), (0.0, 15.0)
+_BALL_MM, _HOLE_MM, _LEAK_MM = (4.0, 14.0), (3.0, 12.0), (10.0, 35.0)
+"""Radii of what is added or bitten off at the border, left out within, and taken of neighbors. Own choice, after livers
+found by weights that were trained for half an hour."""
+_SURFACE_MM, _BEYOND_MM = 4.0, 15.0
+"""What is border, and how far beyond it the middle of a leak lies."""
 _ALIKE_HU = (40.0, 120.0)
 """How much neighbors may differ from the organ's median to be taken for it; a network mistakes fat for a liver too."""
 
@@ -51,6 +52,14 @@ class HostConfig(BaseModel):
     left out, whatever is left out, as fat in a fissure, would pass for a lesion."""
     soft_mm: tuple[float, float] = (1.0, 3.0)
     """How slowly its probability falls across its border."""
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> HostConfig:
+        if any(length <= 0 or sigma < 0 for length, sigma in self.waves):
+            raise ValueError(f"waves are pairs of a wavelength above 0 and a deviation in mm, got {self.waves}")
+        if not 0 < self.soft_mm[0] <= self.soft_mm[1]:
+            raise ValueError(f"soft_mm is a range above 0, the lower end first, got {self.soft_mm}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -173,7 +182,7 @@ def _leaks_mm(hu_XYZ: Floats, host_XYZ: Mask, depth_mm: Floats, spacing_mm: floa
     smooth = ndimage.uniform_filter(hu_XYZ, 3)
     alike = np.abs(smooth - np.median(hu_XYZ[host_XYZ])) < rng.uniform(*_ALIKE_HU)
     found = np.full(hu_XYZ.shape, -np.inf, dtype=np.float32)
-    near = np.argwhere((depth_mm < -_BEYOND_MM[0]) & (depth_mm > -_BEYOND_MM[1]) & alike)
+    near = np.argwhere((depth_mm < 0) & (depth_mm > -_BEYOND_MM) & alike)
     for _ in range(int(rng.integers(1, 4)) if len(near) else 0):
         center, radius_mm = near[rng.integers(len(near))], rng.uniform(*_LEAK_MM)
         found = np.maximum(found, np.float32(radius_mm) - _distance_mm(hu_XYZ.shape, center, spacing_mm))
