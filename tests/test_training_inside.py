@@ -9,11 +9,15 @@ import pytest
 import torch
 
 from tests.test_training import built
-from tests.train.phantoms import write_dataset
+from tests.train.phantoms import CPU, write_dataset, write_recipe
 from voxicon.errors import ConfigError
 from voxicon.model.checkpoint import read_metadata
 from voxicon.model.host import against_host
+from voxicon.plan import plan_training
+from voxicon.recipe import load_recipe
+from voxicon.student import starting_from
 from voxicon.train.loss import partial_label_loss
+from voxicon.training import build_trainer
 
 
 @pytest.fixture
@@ -53,6 +57,19 @@ def test_looking_into_organs_needs_a_lesion_and_its_organ(folder: Path) -> None:
 def test_looking_into_organs_cannot_be_validated_alone(folder: Path) -> None:
     with pytest.raises(ConfigError, match="validate_every to 0"):
         built(folder, "a", **{**LOOKS_INSIDE, "optimize": {"validate_every": 1}})
+
+
+def test_adapters_beside_it_are_refused_and_its_validation_too_when_it_starts_from_weights(folder: Path) -> None:
+    weights = built(folder, "a", **LOOKS_INSIDE).run()
+    recipe = load_recipe(write_recipe(folder, "a", classes=["liver", "liver_tumor"], optimize={"validate_every": 0}))
+    beside = starting_from(recipe, weights, "adapters")
+    with pytest.raises(ConfigError, match="use strategy full or head"):
+        build_trainer(plan_training(beside, folder), folder / "beside", CPU)
+    assert build_trainer(plan_training(starting_from(recipe, weights, "head"), folder), folder / "head", CPU).step == 0
+    judged = recipe.model_copy(update={"optimize": recipe.optimize.model_copy(update={"validate_every": 1})})
+    with pytest.raises(ConfigError, match="validate_every to 0"):
+        build_trainer(plan_training(starting_from(judged, weights), folder), folder / "judged", CPU)
+    assert not (folder / "beside").exists()
 
 
 def test_the_loss_is_what_the_recipe_says(folder: Path) -> None:

@@ -131,11 +131,6 @@ class Recipe(_Section):
     def _is_sound(self) -> Recipe:
         if self.fold is not None and self.manifest is None:
             raise ValueError("fold needs a manifest, which says what fold every scan is in")
-        if self.looks_inside and self.optimize.validate_every:
-            raise ValueError(
-                "network.options.host looks into organs that other weights find, and no validation can do that alone; "
-                "set optimize.validate_every to 0 and judge the joined weights"
-            )
         if self.strategy != "full" and self.start is None:
             raise ValueError(f"strategy {self.strategy} needs a start: what has not learned yet must not be frozen")
         return self

@@ -63,11 +63,11 @@ def build_trainer(
     """
     if student is None:
         plan = for_training(plan)
+        _refuse_inside(plan)
         student = make_student(plan)
     recipe = plan.recipe
     _refuse_sizes(recipe, student.network.size_multiple)
     _refuse_strays(recipe, plan.classes)
-    _refuse_organless(plan)
     cache = cache if cache is not None else folder / "prepared"
     for needed in (folder, cache):
         make_folder(needed)
@@ -132,11 +132,25 @@ def _refuse_sizes(recipe: Recipe, multiple: int) -> None:
             )
 
 
-def _refuse_organless(plan: Plan) -> None:
-    if plan.recipe.looks_inside and not _groups(plan):
+def _refuse_inside(plan: Plan) -> None:
+    """What a network that looks into organs cannot do. Not in the recipe: its network may be that of weights."""
+    recipe = plan.recipe
+    if not recipe.looks_inside:
+        return
+    if not _groups(plan):
         raise ConfigError(
-            f"recipe {plan.recipe.name}: network.options.host looks for lesions inside of organs, but of "
+            f"recipe {recipe.name}: network.options.host looks for lesions inside of organs, but of "
             f"{', '.join(plan.classes)} none is a lesion whose organ is there too; add both to classes"
+        )
+    if recipe.optimize.validate_every:
+        raise ConfigError(
+            f"recipe {recipe.name}: a network that looks into organs is told them, which validation cannot do; "
+            "set optimize.validate_every to 0 and judge the joined weights"
+        )
+    if recipe.strategy == "adapters":
+        raise ConfigError(
+            f"recipe {recipe.name}: adapters read a scan, and this network what an organ makes of it; "
+            "use strategy full or head"
         )
 
 

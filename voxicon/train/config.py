@@ -49,8 +49,8 @@ class OptimizeConfig(BaseModel):
     """Cross-entropy of lesions: what is missed and what is mistaken for one count alike, however small a share of a
     patch they are. Needs ``false_voxels.lesion``, below which a few mistaken voxels are forgiven."""
     cross_entropy: float = Field(1.0, gt=0)
-    """Weight of the cross-entropy over a patch beside Dice. As a mean over all voxels it hardly counts for lesions, which
-    are a hundredth of them at most."""
+    """Weight of the cross-entropy over a patch beside Dice. As a mean over all voxels it hardly counts for lesions,
+    which are a hundredth of them at most."""
     each_lesion: float = Field(0.0, ge=0)
     """Weight of the cross-entropy inside lesions, a mean over lesions and not over voxels: Dice hardly notices a
     small one beside a large one."""
