@@ -45,6 +45,10 @@ class Backbone(Protocol):
         ...
 
 
+EVERYWHERE = (slice(None), slice(None), slice(None))
+"""All voxels, as a slice per axis."""
+
+
 class Extension(nn.Module):
     """Words that were added to a finished network, with a head of their own.
 
@@ -215,10 +219,19 @@ class UniversalNetwork(nn.Module):
         place = {number: at for at, number in enumerate(sorted(set(heads)))}
         return tuple(place[number] for number in heads)
 
-    def forward(self, image_B1XYZ: Tensor, classes: tuple[str, ...] | None = None) -> Tensor:
-        """Logits (B, N, X, Y, Z) for the classes asked for, all of them by default."""
+    def forward(
+        self, image_B1XYZ: Tensor, classes: tuple[str, ...] | None = None, at: tuple[slice, slice, slice] = EVERYWHERE
+    ) -> Tensor:
+        """Logits (B, N, X, Y, Z) for the classes asked for, all of them by default.
+
+        Args:
+            image_B1XYZ: Windows of prepared scans.
+            classes: In the order wanted.
+            at: Voxels whose logits are wanted, a slice per axis; of others nothing is decoded.
+        """
         rows = self.rows_of(classes)
-        return self.decode(*self.encode(image_B1XYZ, rows), self.maps_of(rows))
+        maps_BMXYZ, parameters_BNP = self.encode(image_B1XYZ, rows)
+        return self.decode(maps_BMXYZ[(..., *at)], parameters_BNP, self.maps_of(rows))
 
 
 def _in_order(grouped_BN: Tensor, heads: tuple[int, ...]) -> Tensor:

@@ -18,6 +18,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -90,7 +91,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.learning, lr=config.learning_rate, weight_decay=config.weight_decay)
         organ, lesion = (size or math.inf for size in (config.false_voxels.organ, config.false_voxels.lesion))
         lesion_N = torch.from_numpy(sampler.lesion_N)
-        self.false_voxels_N = torch.where(lesion_N, lesion, organ).to(device)
+        # In voxels of a patch: of those the loss looks at there are fewer.
+        self.false_voxels_N = torch.where(lesion_N, lesion, organ).to(device) / config.loss_every**3
         self.balanced_N = lesion_N.to(device) if config.balanced_lesions else None
         self.each_N = (config.each_lesion * lesion_N).to(device)
         self.step = 0
@@ -210,14 +212,14 @@ class Trainer:
 
     def loss_of(self, batch: PatchBatch, pairs: float | None = None) -> Tensor:
         """The loss of a batch under the run's precision; `pairs` as in `partial_label_loss`."""
-        image = self._image(batch)
+        image, at = self._image(batch), self._looked_at()
         # Classes that no patch knows would cost as much as the others and change nothing.
         taught_BN = self._taught(batch.known_BN)
         rows = (batch.known_BN | taught_BN).any(0).nonzero()[:, 0]
         classes = tuple(self.network.classes[int(row)] for row in rows)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            logits = self.shared(image, classes)
-        target, known = batch.target_BNXYZ[:, rows], batch.known_BN[:, rows]
+            logits = self.shared(image, classes, at)
+        target, known = batch.target_BNXYZ[(slice(None), rows, *at)], batch.known_BN[:, rows]
         target, known = target.to(self.device), known.to(self.device)
         of_rows = rows.to(self.device)
         balanced_N = None if self.balanced_N is None else self.balanced_N[of_rows]
@@ -225,7 +227,13 @@ class Trainer:
             logits, target, known, pairs, self.false_voxels_N[of_rows], balanced_N,
             self.each_N[of_rows], self.config.cross_entropy,
         )  # fmt: skip
-        return loss + self._distilled(image, logits, classes, taught_BN[:, rows].to(self.device))
+        return loss + self._distilled(image, logits, classes, taught_BN[:, rows].to(self.device), at)
+
+    def _looked_at(self) -> tuple[slice, slice, slice]:
+        """Voxels of a patch that this step's loss looks at."""
+        every = self.config.loss_every
+        x, y, z = np.random.default_rng((self.config.seed, self.step)).integers(0, every, 3).tolist()
+        return slice(x, None, every), slice(y, None, every), slice(z, None, every)
 
     def _image(self, batch: PatchBatch) -> Tensor:
         """What the network reads of a batch: gray values from 0 to 1, or the scan against the organ looked into."""
@@ -245,7 +253,9 @@ class Trainer:
         taught_N = torch.tensor([name in self.teacher.classes for name in self.network.classes])
         return taught_N & ~known_BN
 
-    def _distilled(self, image: Tensor, logits: Tensor, classes: tuple[str, ...], taught_BN: Tensor) -> Tensor | float:
+    def _distilled(
+        self, image: Tensor, logits: Tensor, classes: tuple[str, ...], taught_BN: Tensor, at: tuple[slice, slice, slice]
+    ) -> Tensor | float:
         """This batch's part of the step's mean cross-entropy with what the teacher answers, times its weight.
 
         Source: Li and Hoiem, Learning without Forgetting, ECCV 2016, with a sigmoid per class.
@@ -255,7 +265,7 @@ class Trainer:
         names = tuple(name for name, taught in zip(classes, taught_BN.any(0).tolist(), strict=True) if taught)
         rows = [classes.index(name) for name in names]
         with torch.no_grad():
-            soft = self.teacher(image, names).float().sigmoid()
+            soft = self.teacher(image, names, at).float().sigmoid()
         chosen_BN = taught_BN[:, rows]
         weight = self.config.distill / (self.config.accumulate * self.processes.count)
         return weight * functional.binary_cross_entropy_with_logits(logits[:, rows][chosen_BN].float(), soft[chosen_BN])
