@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from voxicon.errors import ConfigError
+from voxicon.infer.depth import MOST_DEPTH_MM
 from voxicon.infer.smoothing import MOST_SMOOTHING_MM
 from voxicon.train import augment
 from voxicon.train.config import OptimizeConfig
@@ -74,6 +75,8 @@ class InferenceSection(_Section):
     """By class, where it is not `threshold`."""
     smoothing_mm: dict[str, Annotated[float, Field(ge=0, le=MOST_SMOOTHING_MM)]] = Field(default_factory=dict)
     """By class: standard deviation of a Gaussian over its logits."""
+    depth_mm: dict[str, Annotated[float, Field(ge=0, le=MOST_DEPTH_MM)]] = Field(default_factory=dict)
+    """By class that is looked for inside of organs: how deep in its organ a finding must reach to count."""
     padding: Literal["air", "edge"] = "air"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from voxicon.core.concepts import Vocabulary
 from voxicon.errors import UnknownClass, UsageError
-from voxicon.infer.settings import hosts_inside, vocabulary_of
+from voxicon.infer.settings import BY_CLASS, hosts_inside, vocabulary_of
 from voxicon.model.checkpoint import Checkpoint, Metadata, load_checkpoint, save_checkpoint, storage_dtype
 from voxicon.model.extend import config_of, renamed, with_own_controllers, without
 from voxicon.model.network import UniversalNetwork
@@ -76,7 +76,7 @@ def _write(
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: the output must end in .safetensors")
     inference = dict(old.metadata.inference)
-    for field in ("thresholds", "smoothing_mm"):
+    for field in BY_CLASS:
         if field in inference:
             of_class = {names.get(name, name): value for name, value in inference[field].items() if name not in lost}
             inference[field] = of_class

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from voxicon.errors import ConfigError
+from voxicon.infer.settings import BY_CLASS
 from voxicon.model.checkpoint import Checkpoint, Metadata, load_checkpoint, read_metadata
 from voxicon.model.config import ExtensionConfig, NetworkConfig
 from voxicon.model.encoders import ENCODERS
@@ -72,7 +73,7 @@ def as_weights(recipe: Recipe, metadata: Metadata) -> Recipe:
         backbone=shape.backbone, options=shape.options, controller=shape.controller, leak=shape.leak
     )
     # What was tuned for the classes of the weights says nothing of others.
-    inference = {k: v for k, v in metadata.inference.items() if k not in ("thresholds", "smoothing_mm")}
+    inference = {k: v for k, v in metadata.inference.items() if k not in BY_CLASS}
     changes = {
         "network": network,
         "text": text,

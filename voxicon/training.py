@@ -12,6 +12,7 @@ import torch
 
 from voxicon.data.layout import Dataset
 from voxicon.errors import ConfigError
+from voxicon.infer.settings import BY_CLASS
 from voxicon.io.atomic import file_sha256
 from voxicon.model.checkpoint import Metadata
 from voxicon.model.extend import config_of
@@ -155,7 +156,7 @@ def _refuse_inside(plan: Plan) -> None:
 
 
 def _refuse_strays(recipe: Recipe, classes: Sequence[str]) -> None:
-    for field in ("thresholds", "smoothing_mm"):
+    for field in BY_CLASS:
         strays = [name for name in getattr(recipe.inference, field) if name not in classes]
         if strays:
             raise ConfigError(

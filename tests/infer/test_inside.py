@@ -137,6 +137,40 @@ def test_settings_are_its_own() -> None:
     assert SecondLook(checkpoint(), Vocabulary.default(), CPU, overlap=0.5).inference.overlap == 0.5
 
 
+def test_what_does_not_reach_deep_into_its_organ_is_dropped_and_what_does_is_kept_whole() -> None:
+    # The innermost voxel of the ball at the surface lies 15 mm from the nearest that is no organ.
+    at_the_surface, within = ball((12, 20, 20), 2), ball((20, 20, 20), 2)
+    hu = scan(cube(), at_the_surface | within)
+    for depth_mm, there in ((0.0, True), (12.0, True), (15.0, False)):
+        found = looked(hu, levels(cube()), second_look(depth_mm={"liver_tumor": depth_mm}))
+        mask, level = found.masks["liver_tumor"] & cube(), found.probabilities["liver_tumor"]
+        assert (mask[12, 20, 20], mask[20, 20, 20]) == (there, True)
+        assert (mask & within == within).all()
+        assert (level[12, 20, 20] > 127) == there
+        assert (mask & at_the_surface == (at_the_surface if there else False)).all()
+        assert level[20, 20, 20] > 127
+    other = looked(hu, levels(cube()), second_look(depth_mm={"kidney_tumor": 15.0}))
+    assert other.masks["liver_tumor"][12, 20, 20]
+
+
+def test_depth_is_that_in_the_organ_with_what_it_encloses() -> None:
+    large = ball(radius=6)
+    found = looked(scan(cube(), large), levels(cube() & ~large), second_look(depth_mm={"liver_tumor": 18.0}))
+    assert (found.masks["liver_tumor"] & cube() == large).all()
+
+
+def test_what_is_elsewhere_mistaken_for_an_organ_of_one_piece_is_neither_read_nor_looked_into() -> None:
+    stray = cube(34, 39)
+    hu = scan(cube() | stray, ball() | ball((36, 36, 36), 1))
+    look = second_look()
+    found = looked(hu, levels(cube() | stray), look)
+    assert found.masks["liver_tumor"][20, 20, 20]
+    assert not found.masks["liver_tumor"][33:, 33:, 33:].any()
+    assert not found.probabilities["liver_tumor"][33:, 33:, 33:].any()
+    unlikely = looked(hu, np.maximum(levels(cube()), levels(stray, 60)), look)
+    assert unlikely.masks["liver_tumor"][36, 36, 36], "likely enough to hold a lesion that lowers it"
+
+
 def test_what_it_takes_of_memory() -> None:
     look = second_look()
     window, waiting = 4 * 32**3, waiting_bytes((32, 32, 32), (32, 32, 32), 0.25)

@@ -6,7 +6,7 @@ likely it is of that organ (`voxicon.model.host`). Which organs those are, its h
 of the lesion. Classes with the same hosts are looked for together, and several hosts, as both kidneys, are one.
 
 What lies outside of the hosts is dropped, but for a rim: an organ's border is where the first network errs, and a
-lesion there may well be left out of it.
+lesion there may well be left out of it. How deep a finding must reach to count, the weights say (`depth_mm`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from voxicon.core.components import Box, Mask, crop, put
+from voxicon.core.components import Box, Mask, crop, largest, put
 from voxicon.core.concepts import Vocabulary
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import MaskSet, word_count
 from voxicon.errors import CheckpointError
 from voxicon.infer.cleanup import INSIDE_MARGIN_MM, without_holes
+from voxicon.infer.depth import deep_in, levels_reaching, reaching
 from voxicon.infer.device import windows_at_once
 from voxicon.infer.memory import waiting_bytes
 from voxicon.infer.predictor import LEVELS, Prediction, Predictor, Progress
@@ -83,7 +84,7 @@ class SecondLook:
         metadata = checkpoint.metadata.inside
         if checkpoint.inside is None or metadata is None:
             raise CheckpointError("these weights hold one network alone; 'voxicon weights join' puts another inside")
-        self._hosts = hosts_inside(checkpoint.metadata, vocabulary)
+        self._hosts, self._vocabulary = hosts_inside(checkpoint.metadata, vocabulary), vocabulary
         self.classes = tuple(self._hosts)
         self._window_hu = PreparationConfig.from_dict(metadata.preparation).window_hu
         network = checkpoint.inside.to(device).eval()
@@ -128,11 +129,14 @@ class SecondLook:
         for view in views:
             found = self._looked_into(view, image, geometry, probabilities_of, _further(progress, done, total))
             allowed = _allowed(view.host, geometry)
+            x, y, z = view.host.shape
             for name in view.classes:
-                whole = tuple(slice(0, n) for n in view.host.shape)
-                put(masks, name, view.box, crop(found.masks, name, (whole[0], whole[1], whole[2])) & allowed)
-            for name, levels in found.probabilities.items():
-                maps[name][view.box] = levels * allowed
+                deep = self._deep(name, view.host, geometry)
+                mask = crop(found.masks, name, (slice(0, x), slice(0, y), slice(0, z))) & allowed
+                put(masks, name, view.box, mask if deep is None else reaching(mask, deep))
+                if name in found.probabilities:
+                    levels = found.probabilities[name] * allowed
+                    maps[name][view.box] = levels if deep is None else levels_reaching(levels, deep)
             done += self._n_windows(view.host.shape)
         return Prediction(masks, maps, warnings=self.predictor.ladder.warnings)
 
@@ -162,12 +166,28 @@ class SecondLook:
         for name in classes:
             together.setdefault(self._hosts[name], []).append(name)
         for hosts, names in together.items():
-            host = host_levels[hosts[0]]
-            for other in hosts[1:]:
-                host = np.maximum(host, host_levels[other])
+            host = np.maximum.reduce([self._one_piece(name, host_levels[name]) for name in hosts])
             box = _box_of(host > LEVELS / 2, geometry)
             if box is not None:
                 yield _View(tuple(names), box, host[box])
+
+    def _one_piece(self, host: str, levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Levels of a host without what is elsewhere mistaken for it, if cleanup would leave one piece of it.
+
+        Strays would be looked into, and their gray count in the median.
+        """
+        likely = levels > LEVELS / 2
+        if self._vocabulary[host].cleanup.rule != "largest" or not likely.any():
+            return levels
+        return np.where(likely & ~largest(likely), 0, levels).astype(np.uint8)
+
+    def _deep(self, name: str, host: NDArray[np.uint8], geometry: Geometry) -> Mask | None:
+        """Where a finding of a class must have a part; None if anywhere will do.
+
+        What a host encloses is of it: a large lesion may be missing from its organ.
+        """
+        depth_mm = self.inference.depth_mm.get(name, 0.0)
+        return deep_in(without_holes(host > LEVELS / 2), depth_mm, geometry.spacing_mm) if depth_mm > 0 else None
 
     def _n_windows(self, shape: tuple[int, ...]) -> int:
         size = (shape[0], shape[1], shape[2])

@@ -26,6 +26,7 @@ from voxicon.core.components import Box
 from voxicon.core.geometry import Geometry
 from voxicon.core.masks import BITS_PER_WORD, MaskSet
 from voxicon.errors import CheckpointError, UnknownClass
+from voxicon.infer.depth import MOST_DEPTH_MM
 from voxicon.infer.engine import Encode
 from voxicon.infer.ladder import Ladder, MakeRoom, copied_to_cpu
 from voxicon.infer.locate import touches
@@ -61,6 +62,9 @@ class InferenceConfig:
     smoothing_mm: Mapping[str, float] = field(default_factory=dict)
     """By class: standard deviation of a Gaussian over its logits; none where it is not named. See
     `voxicon.infer.smoothing`."""
+    depth_mm: Mapping[str, float] = field(default_factory=dict)
+    """By class that is looked for inside of organs: how deep in its organ a finding must reach to count; none where it
+    is not named. See `voxicon.infer.depth`."""
     padding: Literal["air", "edge"] = "air"
     """What lies beyond a scan smaller than a window: ``air``, as the original has it, or its outermost voxels
     again (``edge``), which is nearer to the truth for a slab of a few slices; the window is then fitted to the slab."""
@@ -71,7 +75,8 @@ class InferenceConfig:
         cuts = [self.threshold, *self.thresholds.values()]
         sound = min(self.window) >= 1 and 0 <= self.overlap < 1 and all(0 < t < 1 for t in cuts) and self.batch >= 1
         gentle = all(0 <= sigma <= MOST_SMOOTHING_MM for sigma in self.smoothing_mm.values())
-        if not (sound and gentle) or self.padding not in _PAD_MODE:
+        shallow = all(0 <= depth <= MOST_DEPTH_MM for depth in self.depth_mm.values())
+        if not (sound and gentle and shallow) or self.padding not in _PAD_MODE:
             raise CheckpointError(f"inference settings make no sense: {self}")
 
     def to_dict(self) -> dict[str, object]:
@@ -82,6 +87,7 @@ class InferenceConfig:
             "threshold": self.threshold,
             "thresholds": dict(self.thresholds),
             "smoothing_mm": dict(self.smoothing_mm),
+            "depth_mm": dict(self.depth_mm),
             "padding": self.padding,
         }
 

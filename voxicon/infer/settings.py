@@ -11,6 +11,9 @@ from voxicon.errors import CheckpointError, UsageError
 from voxicon.infer.predictor import InferenceConfig
 from voxicon.model.checkpoint import Metadata
 
+BY_CLASS = ("thresholds", "smoothing_mm", "depth_mm")
+"""Settings of `InferenceConfig` that name classes."""
+
 
 def vocabulary_of(card: Mapping[str, Any], name: str) -> Vocabulary:
     """The shipped vocabulary and the classes that a checkpoint's card defines, numbered after it.
