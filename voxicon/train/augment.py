@@ -57,6 +57,8 @@ class AugmentConfig(BaseModel):
     up and down do not keep their meaning: off unless the original's training is wanted."""
     streaks: float = Field(0.0, ge=0, le=1)
     """Share of patches with dark and bright bands; see `voxicon.train.streaks`."""
+    fat: float = Field(0.0, ge=0, le=1)
+    """Share of patches with pockets of fat in organs; see `voxicon.train.fat`."""
     cut: float = Field(0.2, ge=0, le=1)
     """Share of patches whose field of view ends inside the patch."""
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from voxicon.core.components import Mask
 from voxicon.core.masks import BITS_PER_WORD
 from voxicon.core.volume import AIR_HU
 from voxicon.errors import ConfigError
@@ -34,6 +35,7 @@ from voxicon.train.augment import (
     warp_values,
 )
 from voxicon.train.cases import Sliceable, TrainingCase
+from voxicon.train.fat import with_fat
 from voxicon.train.hosts import Hosts
 from voxicon.train.planting import Planter
 from voxicon.train.streaks import streaked
@@ -173,6 +175,8 @@ class PatchSampler:
         if self.planter is not None:
             chance = _chance(generator)
             self.planter.plant(hu.numpy(), target.numpy(), case.known_N, self.spacing_mm, chance)
+        if self.augment.fat and draw_chance(generator, self.augment.fat):
+            hu = self._fatty(hu, target.numpy(), _chance(generator))
         if self.augment.streaks and draw_chance(generator, self.augment.streaks):
             hu = self._streaked(hu, target, _chance(generator))
         hu = degrade(hu, self.augment, generator)
@@ -185,6 +189,11 @@ class PatchSampler:
         chance = _chance(generator)
         host, known_N = self.hosts.choose(hu.numpy(), target.numpy(), case.known_N, self.spacing_mm, chance)
         return hu, target, torch.from_numpy(known_N), torch.from_numpy(host)
+
+    def _fatty(self, hu: Tensor, target_NXYZ: Mask, rng: np.random.Generator) -> Tensor:
+        """Pockets of fat in what is of any class, lesions spared."""
+        organ_XYZ, lesion_XYZ = target_NXYZ.any(axis=0), target_NXYZ[self.lesion_N].any(axis=0)
+        return torch.from_numpy(with_fat(hu.numpy(), organ_XYZ, lesion_XYZ, self.spacing_mm, rng))
 
     def _streaked(self, hu: Tensor, target_NXYZ: Tensor, rng: np.random.Generator) -> Tensor:
         """Bands across a voxel of any class, or across the middle."""

@@ -1,0 +1,80 @@
+"""Pockets of fat: as dark as fat where they are, in organs alone, lesions spared, the same for the same chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.train.phantoms import STILL, make_card, make_case, make_config, make_sampler
+from voxicon.train.fat import with_fat
+
+SHAPE = (32, 32, 32)
+EVEN = np.full(SHAPE, 100, dtype=np.float32)
+NOTHING = np.zeros(SHAPE, dtype=bool)
+ORGAN = NOTHING.copy()
+ORGAN[4:28, 4:28, 4:28] = True
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_pockets_are_dark_and_small_and_in_organs(seed: int) -> None:
+    found = with_fat(EVEN, ORGAN, NOTHING, 3.0, np.random.default_rng(seed))
+    assert found.dtype == np.float32
+    assert found.max() <= 100
+    assert -120 <= found.min() < 0, "the middle of the thinnest is fat by four fifths"
+    core = found < -20
+    assert 0 < core.sum() * 0.027 <= 4 * 10  # ml; half extents of 7, 20 and 20 mm at most
+    # The middle of a pocket lies in the organ, its end 20 mm away at most, and fades in a few mm.
+    right = ORGAN & (np.arange(32) > 20)[:, None, None]
+    beside = with_fat(EVEN, right, NOTHING, 3.0, np.random.default_rng(seed))
+    assert np.abs(beside[:10] - 100).max() < 1
+
+
+def test_noise_stays_as_it_was() -> None:
+    noisy = (EVEN + np.random.default_rng(1).normal(0, 20, SHAPE)).astype(np.float32)
+    found = with_fat(noisy, ORGAN, NOTHING, 3.0, np.random.default_rng(3))
+    core = with_fat(EVEN, ORGAN, NOTHING, 3.0, np.random.default_rng(3)) < -40
+    assert core.sum() > 10
+    assert found[core].std() == pytest.approx(noisy[core].std(), rel=0.3)
+
+
+def test_lesions_and_what_they_touch_are_spared() -> None:
+    lesion = NOTHING.copy()
+    lesion[10:22, 10:22, 10:22] = True
+    touched = NOTHING.copy()
+    touched[9:23, 9:23, 9:23] = True
+    for seed in range(10):
+        found = with_fat(EVEN, ORGAN, lesion, 3.0, np.random.default_rng(seed))
+        assert (found[touched] == 100).all()
+        assert (found < 0).any()
+
+
+def test_without_an_organ_nothing_changes() -> None:
+    found = with_fat(EVEN, NOTHING, NOTHING, 3.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(found, EVEN)
+    assert found is not EVEN
+    np.testing.assert_array_equal(with_fat(EVEN, ORGAN, ORGAN, 3.0, np.random.default_rng(0)), EVEN)
+
+
+def test_the_same_chance_gives_the_same_pockets_and_the_scan_stays() -> None:
+    before = EVEN.copy()
+    first, second = (with_fat(EVEN, ORGAN, NOTHING, 3.0, np.random.default_rng(5)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(EVEN, before)
+    assert (with_fat(EVEN, ORGAN, NOTHING, 3.0, np.random.default_rng(6)) != first).any()
+
+
+def test_a_share_of_patches_gets_them() -> None:
+    case = make_case(make_card())
+
+    def patches(share: float) -> list[Tensor]:
+        augment = STILL.model_copy(update={"fat": share})
+        sampler = make_sampler(make_config(augment=augment), [case])
+        return [sampler.batch(step, [0]).hu_B1XYZ for step in range(12)]
+
+    never, always, half = patches(0.0), patches(1.0), patches(0.5)
+    assert all(bool((one != bare).any()) for one, bare in zip(always, never, strict=True))
+    assert 0 < sum(float(one.min()) < float(bare.min()) for one, bare in zip(half, never, strict=True)) < 12
