@@ -192,7 +192,8 @@ class PatchSampler:
 
     def _fatty(self, hu: Tensor, target_NXYZ: Mask, rng: np.random.Generator) -> Tensor:
         """Pockets of fat in what is of any class, lesions spared."""
-        organ_XYZ, lesion_XYZ = target_NXYZ.any(axis=0), target_NXYZ[self.lesion_N].any(axis=0)
+        organ_XYZ: Mask = np.logical_or.reduce(target_NXYZ)
+        lesion_XYZ: Mask = np.logical_or.reduce(target_NXYZ[self.lesion_N])
         return torch.from_numpy(with_fat(hu.numpy(), organ_XYZ, lesion_XYZ, self.spacing_mm, rng))
 
     def _streaked(self, hu: Tensor, target_NXYZ: Tensor, rng: np.random.Generator) -> Tensor:
