@@ -37,8 +37,8 @@ HELD_OUT = {"chest_abdomen": ("chest_abdomen",), "abdomen_pelvis": ("abdomen_pel
 RECIPES = [Path(f"recipes/{name}.yaml") for name in ("starter_coarse", "starter_fine", "starter_lesions", "starter")]
 """One after the other, each from the weights of the one before."""
 
-INSIDE = Path("recipes/starter_inside.yaml")
-"""Looks into the organs that those find."""
+INSIDE = [Path(f"recipes/{name}.yaml") for name in ("starter_inside_first", "starter_inside")]
+"""Look into the organs that those find, likewise."""
 
 MAIN = ("liver", "spleen", "kidney_right", "kidney_left", "lung_right", "lung_left", "aorta", "stomach")
 
@@ -68,14 +68,14 @@ def train(recipe: Path, name: str, start: Path | None, own: Path, options: argpa
 
 def trained(name: str, options: argparse.Namespace) -> Path:
     """All recipes without a CT; returns the weights that find organs, and inside of them lesions."""
-    weights = None
-    for number, recipe in enumerate(options.recipes):
-        weights = train(recipe, name, weights, options.out / f"without_{name}_{number}.yaml", options)
-    if weights is None:
-        raise SystemExit("give at least one recipe")
-    inside = train(options.inside, name, None, options.out / f"inside_without_{name}.yaml", options)
+    weights = []
+    for recipes, beginning in ((options.recipes, ""), (options.inside, "inside_")):
+        last = None
+        for number, recipe in enumerate(recipes):
+            last = train(recipe, name, last, options.out / f"{beginning}without_{name}_{number}.yaml", options)
+        weights.append(last)
     joined: Path = options.out / f"without_{name}.safetensors"
-    voxicon("weights", "join", weights, inside, "-o", joined)
+    voxicon("weights", "join", *weights, "-o", joined)
     return joined
 
 
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--made", type=Path, required=True, help="What starter_data.py wrote.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipes", type=Path, nargs="+", default=RECIPES, help="Each starts from the one before.")
-    parser.add_argument("--inside", type=Path, default=INSIDE, help="Joined to the last of them.")
+    parser.add_argument("--inside", type=Path, nargs="+", default=INSIDE, help="Likewise; joined to the last of those.")
     parser.add_argument("--only", choices=sorted(HELD_OUT), nargs="+", default=list(HELD_OUT))
     parser.add_argument("--set", dest="changes", action="append", default=[], help="As of voxicon train.")
     options = parser.parse_args()

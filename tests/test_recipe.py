@@ -182,6 +182,12 @@ def test_the_recipe_that_looks_into_the_liver_fits_what_finds_it() -> None:
     assert inside.preparation == organs.preparation, "both read the same prepared scan"
     assert set(inside.classes or ()) <= set(organs.classes or ())
     assert (inside.text, inside.repaint_hu) == (organs.text, organs.repaint_hu)
+    first = load_recipe(RECIPES / "starter_inside_first.yaml")
+    assert inside.start is not None
+    assert inside.start.parts[-2:] == (first.name, "weights.safetensors")
+    assert inside.optimize.seed != first.optimize.seed, "the same seed would show the same patches again"
+    for part in ("text", "classes", "datasets", "repaint_hu", "network", "preparation"):
+        assert getattr(first, part) == getattr(inside, part)
 
 
 def test_every_step_of_the_starter_goes_on_where_the_one_before_stops() -> None:

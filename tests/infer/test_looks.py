@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from tests.infer.dark_lesions import GRID, ball, checkpoint, cube, image, scan
@@ -50,6 +51,17 @@ def test_masks_and_probabilities_come_in_the_order_asked_for() -> None:
     # One walk after the other: the second's windows are known once the organ is.
     assert told[-1][0] == told[-1][1] > told[0][1]
     assert [done for done, _ in told] == list(range(1, len(told) + 1))
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_strays_of_an_organ_that_was_found_are_not_looked_into_and_pieces_of_one_that_is_known_are(known: bool) -> None:
+    stray = cube(34, 39)
+    hu = scan(cube() | stray, ball() | ball((36, 36, 36), 1))
+    organs = {"liver": np.where(cube() | stray, 255, 0).astype(np.uint8)} if known else None
+    found = looks().predict(image(hu), GRID, ("liver", "liver_tumor"), known=organs, probabilities_of=("liver",))
+    assert found.masks["liver_tumor"][20, 20, 20]
+    assert found.masks["liver_tumor"][36, 36, 36] == known
+    assert found.probabilities["liver"][35, 35, 35] > 127, "what the network said is told as it was"
 
 
 def test_the_second_network_finds_what_both_know() -> None:

@@ -98,6 +98,16 @@ class SecondLook:
         """The organs that must have been found to look for some of `classes`, each once."""
         return tuple(dict.fromkeys(host for name in classes for host in self._hosts[name]))
 
+    def without_strays(self, host: str, levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Levels of a host that was found, without what is elsewhere mistaken for it if cleanup leaves it one piece.
+
+        Strays would be looked into, and their gray count in the median.
+        """
+        likely = levels > LEVELS / 2
+        if self._vocabulary[host].cleanup.rule != "largest" or not likely.any():
+            return levels
+        return np.where(likely & ~largest(likely), 0, levels).astype(np.uint8)
+
     def look(
         self,
         image: NDArray[np.float32],
@@ -166,20 +176,10 @@ class SecondLook:
         for name in classes:
             together.setdefault(self._hosts[name], []).append(name)
         for hosts, names in together.items():
-            host = np.maximum.reduce([self._one_piece(name, host_levels[name]) for name in hosts])
+            host = np.maximum.reduce([host_levels[name] for name in hosts])
             box = _box_of(host > LEVELS / 2, geometry)
             if box is not None:
                 yield _View(tuple(names), box, host[box])
-
-    def _one_piece(self, host: str, levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Levels of a host without what is elsewhere mistaken for it, if cleanup would leave one piece of it.
-
-        Strays would be looked into, and their gray count in the median.
-        """
-        likely = levels > LEVELS / 2
-        if self._vocabulary[host].cleanup.rule != "largest" or not likely.any():
-            return levels
-        return np.where(likely & ~largest(likely), 0, levels).astype(np.uint8)
 
     def _deep(self, name: str, host: NDArray[np.uint8], geometry: Geometry) -> Mask | None:
         """Where a finding of a class must have a part; None if anywhere will do.

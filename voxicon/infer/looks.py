@@ -94,10 +94,14 @@ class Looks:
         clock.lap("network")
         if self.second is None or not shares.second:
             return found
+        levels = found.probabilities
         inside = self.second.look(
             image,
             geometry,
-            found.probabilities,
+            {
+                host: levels[host] if host in known else self.second.without_strays(host, levels[host])
+                for host in shares.hosts
+            },
             shares.second,
             tuple(name for name in probabilities_of if name in shares.second),
             lambda done, total: progress(told[0] + done, told[0] + total),
