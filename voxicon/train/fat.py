@@ -16,8 +16,8 @@ from voxicon.core.components import Mask
 Floats = NDArray[np.float32]
 
 _FAT_HU = (-120.0, -70.0)
-_POCKETS = (1, 6)
-_THIN_MM, _WIDE_MM = (1.0, 6.0), (2.5, 20.0)
+_POCKETS = (1, 4)
+_THIN_MM, _WIDE_MM = (1.5, 7.0), (4.0, 20.0)
 """Half of a pocket's thickness, and of its two other extents. Own choice, after the fissures of two livers."""
 _EDGE_MM = 1.0
 """How slowly a pocket ends: about a third of a voxel of 3 mm, as its voxels share fat and organ."""

@@ -28,7 +28,7 @@ _BALL_MM, _HOLE_MM, _LEAK_MM = (4.0, 14.0), (3.0, 12.0), (10.0, 35.0)
 found by weights that were trained for half an hour."""
 _SURFACE_MM, _BEYOND_MM = 4.0, 15.0
 """What is border, and how far beyond it the middle of a leak lies."""
-_ALIKE_HU = (40.0, 220.0)
+_ALIKE_HU = (40.0, 120.0)
 """How much neighbors may differ from the organ's median to be taken for it; a network mistakes fat for a liver too."""
 
 
