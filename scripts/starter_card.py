@@ -198,7 +198,9 @@ def main() -> None:
     path.with_suffix(".md").write_text(card_text(metadata, size), encoding="utf8")
     source = f"voxicon train recipes/starter.yaml, {card['steps']} steps"
     if metadata.inside is not None:
-        source += f", and recipes/starter_inside.yaml, {metadata.inside.card['steps']} steps"
+        source += (
+            f", and recipes/starter_inside.yaml after starter_inside_first.yaml, {metadata.inside.card['steps']} steps"
+        )
     entry = Record(
         sha256=file_hash(path),
         source=source,

@@ -72,6 +72,11 @@ def test_adapters_beside_it_are_refused_and_its_validation_too_when_it_starts_fr
     assert not (folder / "beside").exists()
 
 
+def test_a_depth_is_one_of_its_classes(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"inference\.depth_mm names spleen, which it does not learn"):
+        built(folder, "a", **{**LOOKS_INSIDE, "inference": {"window": [16, 16, 16], "depth_mm": {"spleen": 3}}})
+
+
 def test_the_loss_is_what_the_recipe_says(folder: Path) -> None:
     weighty = {"validate_every": 0, "each_lesion": 2.0, "cross_entropy": 20.0}
     trainer = built(folder, "a", **{**LOOKS_INSIDE, "optimize": weighty})

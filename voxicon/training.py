@@ -134,9 +134,14 @@ def _refuse_sizes(recipe: Recipe, multiple: int) -> None:
 
 
 def _refuse_inside(plan: Plan) -> None:
-    """What a network that looks into organs cannot do. Not in the recipe: its network may be that of weights."""
+    """What only a network that looks into organs can do, or it cannot. Not in the recipe: it may be that of weights."""
     recipe = plan.recipe
     if not recipe.looks_inside:
+        if recipe.inference.depth_mm:
+            raise ConfigError(
+                f"recipe {recipe.name}: inference.depth_mm is how deep in its organ a finding must reach, which only a "
+                "network that looks into organs is told; take it out, or set network.options.host"
+            )
         return
     if not _groups(plan):
         raise ConfigError(

@@ -14,7 +14,7 @@ from scipy import ndimage
 from tests.infer.dark_lesions import GRID, SHAPE, Dark, ball, checkpoint, cube, image, scan
 from voxicon.core.concepts import Vocabulary
 from voxicon.errors import CheckpointError
-from voxicon.infer.inside import SecondLook
+from voxicon.infer.inside import DEPTH_BYTES, SecondLook
 from voxicon.infer.memory import waiting_bytes
 from voxicon.infer.predictor import Prediction
 
@@ -176,6 +176,12 @@ def test_what_it_takes_of_memory() -> None:
     # Two channels twice; a word and a map, in the box and for the whole; the host, and what is allowed.
     assert look.memory_bytes((32, 32, 32), 1, 1) == window + waiting + 32**3 * (16 + 2 * 5 + 2)
     assert look.memory_bytes((32, 32, 32), 33, 0) == window + waiting + 32**3 * (16 + 2 * 8 + 2)
+    # Depth is told after the windows: what takes more counts.
+    deep, rest = second_look(depth_mm={"liver_tumor": 3.0}), 16 + 2 * 5 + 2
+    large = (32, 32, 160)
+    assert window + waiting_bytes(large, (32, 32, 32), 0.25) < 5 * 32**3 * DEPTH_BYTES
+    assert deep.memory_bytes(large, 1, 1) == 5 * 32**3 * (DEPTH_BYTES + rest)
+    assert deep.memory_bytes((32, 32, 32), 1, 1) == look.memory_bytes((32, 32, 32), 1, 1)
 
 
 def test_refusals() -> None:

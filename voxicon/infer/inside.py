@@ -46,6 +46,9 @@ LEAST_HOST = 0.2
 """Probability of the host from which on a voxel may hold a lesion. Own choice: well below one half, as a lesion makes
 its organ less likely."""
 
+DEPTH_BYTES = 32
+"""Per voxel of a host's box, to tell depth: three int32 and a float64 of the distance transform, labels, and masks."""
+
 Levels = Mapping[str, NDArray[np.uint8]]
 
 
@@ -130,7 +133,8 @@ class SecondLook:
         Returns:
             What lies in a host: where its probability is `LEAST_HOST` or more, within `INSIDE_MARGIN_MM` of where it is
             likelier than not, or enclosed by those. Elsewhere, and where there is no such host, masks are empty and
-            probabilities 0.
+            probabilities 0. Of a class with a `depth_mm`, only findings that reach so deep, and probabilities as
+            `voxicon.infer.depth.levels_reaching` lowers them.
         """
         masks = MaskSet.empty(classes, geometry)
         maps = {name: np.zeros(geometry.shape, dtype=np.uint8) for name in probabilities_of}
@@ -154,13 +158,15 @@ class SecondLook:
         """What a look takes at most on a model grid of some shape, beside the scan and what was found before.
 
         Hosts are taken to fill the grid. There are two channels to read, once more as they are made or padded; masks
-        and levels, once in the box and once for the whole; the host, and what is allowed.
+        and levels, once in the box and once for the whole; the host, and what is allowed. Depth is told when the
+        windows are through.
         """
         voxels = math.prod(shape)
         window = self.predictor.window_for(shape)
         computing = self.predictor.network.window_bytes(window)
-        waiting = waiting_bytes(shape, window, self.inference.overlap, HIDDEN * self._heads())
-        return computing + waiting + voxels * (2 * 2 * 4 + 2 * (4 * word_count(n_classes) + n_maps) + 2)
+        computing += waiting_bytes(shape, window, self.inference.overlap, HIDDEN * self._heads())
+        depth = voxels * DEPTH_BYTES if self.inference.depth_mm else 0
+        return max(computing, depth) + voxels * (2 * 2 * 4 + 2 * (4 * word_count(n_classes) + n_maps) + 2)
 
     def settings(self) -> dict[str, Any]:
         """Plain data for ``case.json``."""
