@@ -25,12 +25,17 @@ def test_pockets_are_dark_and_small_and_in_organs(seed: int) -> None:
     assert found.dtype == np.float32
     assert found.max() <= 100
     assert -120 <= found.min() < 0, "the middle of the thinnest is fat by four fifths"
-    core = found < -20
-    assert 0 < core.sum() * 0.027 <= 4 * 10  # ml; half extents of 7, 20 and 20 mm at most
-    # The middle of a pocket lies in the organ, its end 20 mm away at most, and fades in a few mm.
+    # At most four, of half extents of 7, 20 and 20 mm, and what fades around them.
+    assert 0 < float((found < -20).sum()) * 0.027 < 4 * 15
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pockets_have_their_middle_in_the_organ_and_reach_20_mm_beyond(seed: int) -> None:
     right = ORGAN & (np.arange(32) > 20)[:, None, None]
-    beside = with_fat(EVEN, right, NOTHING, 3.0, np.random.default_rng(seed))
-    assert np.abs(beside[:10] - 100).max() < 1
+    change = np.abs(with_fat(EVEN, right, NOTHING, 3.0, np.random.default_rng(seed)) - 100)
+    # Seven voxels beyond the first of the organ, and a few mm to fade in.
+    assert change[:10].max() < 2
+    assert change[21:].max() > 100
 
 
 def test_noise_stays_as_it_was() -> None:
