@@ -134,7 +134,10 @@ def _refuse_sizes(recipe: Recipe, multiple: int) -> None:
 
 
 def _refuse_inside(plan: Plan) -> None:
-    """What only a network that looks into organs can do, or it cannot. Not in the recipe: it may be that of weights."""
+    """What a network that looks into organs cannot do, and what no other can.
+
+    Not told by the recipe alone: the network may be that of the weights it starts from.
+    """
     recipe = plan.recipe
     if not recipe.looks_inside:
         if recipe.inference.depth_mm:

@@ -46,6 +46,7 @@ def test_patches_per_step() -> None:
         ({"steps": 1, "sampling": {"datasets": "all"}}, "sampling.datasets"),
         ({"steps": 1, "precision": "fp16"}, "precision"),
         ({"steps": 1, "ema": 1}, "less than 1"),
+        ({"steps": 1, "patch": [8, 2, 8], "loss_every": 3}, r"loss_every is 3, of a patch of \[8, 2, 8\] voxels"),
     ],
 )
 def test_what_makes_no_sense_is_refused(values: dict[str, object], message: str) -> None:

@@ -57,6 +57,13 @@ def test_every_voxel_is_looked_at_sooner_or_later(tmp_path: Path) -> None:
     assert int(seen.min()) >= 2
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_negative_seeds_are_seeds(tmp_path: Path, every: int) -> None:
+    run_with(tmp_path / "a", every, steps=1, seed=-1).run()
+    seen = {run_with(tmp_path / f"b{seed}", 4, seed=seed)._looked_at()[0].start for seed in range(-12, 0)}
+    assert len(seen) > 1
+
+
 def test_the_teacher_is_asked_for_the_same_voxels(tmp_path: Path) -> None:
     alone, taught = (run_with(tmp_path / name, 2, distill=weight) for name, weight in (("a", 0.0), ("b", 0.5)))
     taught.teacher = make_network(seed=9).eval()

@@ -94,14 +94,12 @@ class Looks:
         clock.lap("network")
         if self.second is None or not shares.second:
             return found
-        levels = found.probabilities
+        hosts = {name: found.probabilities[name] for name in shares.hosts}
+        cleaned = {name: self.second.without_strays(name, of) for name, of in hosts.items() if name not in known}
         inside = self.second.look(
             image,
             geometry,
-            {
-                host: levels[host] if host in known else self.second.without_strays(host, levels[host])
-                for host in shares.hosts
-            },
+            {**hosts, **cleaned},
             shares.second,
             tuple(name for name in probabilities_of if name in shares.second),
             lambda done, total: progress(told[0] + done, told[0] + total),

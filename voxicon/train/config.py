@@ -56,7 +56,8 @@ class OptimizeConfig(BaseModel):
     small one beside a large one."""
     loss_every: int = Field(1, ge=1, le=4)
     """The loss looks at every n-th voxel along each axis, from a first one that changes from step to step. Neighbors
-    tell nearly the same, and class networks and loss are nearly half of a step on a CPU: at 2 they cost an eighth."""
+    tell nearly the same, and class networks and loss are nearly half of a step on a CPU: at 2 they cost an eighth.
+    `each_lesion` counts the pieces of lesions that are left then."""
     distill: float = Field(0.0, ge=0)
     """Weight of what an earlier network says of the classes that a scan does not annotate; see ``voxicon extend``."""
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -90,6 +91,10 @@ class OptimizeConfig(BaseModel):
             raise ValueError("patience counts validations, but validate_every is 0; set it, or patience to 0")
         if self.balanced_lesions and self.false_voxels.lesion is None:
             raise ValueError("balanced_lesions needs false_voxels.lesion, the voxels that are forgiven; set both")
+        if self.loss_every > min(self.patch):
+            raise ValueError(
+                f"loss_every is {self.loss_every}, of a patch of {list(self.patch)} voxels it may see none"
+            )
         return self
 
     @field_validator("patch")

@@ -232,7 +232,9 @@ class Trainer:
     def _looked_at(self) -> tuple[slice, slice, slice]:
         """Voxels of a patch that this step's loss looks at."""
         every = self.config.loss_every
-        x, y, z = np.random.default_rng((self.config.seed, self.step)).integers(0, every, 3).tolist()
+        # Of negative seeds, which patches take too, NumPy makes nothing.
+        chance = np.random.default_rng((self.config.seed & (2**64 - 1), self.step))
+        x, y, z = chance.integers(0, every, 3).tolist()
         return slice(x, None, every), slice(y, None, every), slice(z, None, every)
 
     def _image(self, batch: PatchBatch) -> Tensor:
