@@ -1,4 +1,4 @@
-"""Fat in and around an organ: pockets of it, folds and strands, as fissures and the hilum have.
+"""Fat in and around an organ: pockets of it, folds and strands, as fissures and the hilum have; and dark vessels.
 
 A network that finds an organ counts them in, and seen against the organ they are as dark as a tumor, or darker. A
 tumor is hardly ever as dark as fat is; but a thin fold shares its voxels with the organ, and then all between is seen,
@@ -36,8 +36,10 @@ class Shape:
 _POCKET = Shape(((1.5, 7), (4, 20), (4, 20)), (1, 1))
 _FOLD = Shape(((1, 3.5), (10, 30), (10, 30)), (0.15, 1))
 _STRAND = Shape(((1, 3.5), (1, 3.5), (10, 30)), (0.15, 1))
-_CHANCES = ((0.4, _POCKET), (0.8, _FOLD), (1.0, _STRAND))
-"""Up to which number of [0, 1) which is drawn. Own choice, after the fissures of two livers."""
+_VESSEL = Shape(((3, 8), (3, 8), (15, 40)), (0.07, 0.25))
+"""Not fat, but as little darker than the liver as its vessels are on a plain scan."""
+_CHANCES = ((0.3, _POCKET), (0.6, _FOLD), (0.75, _STRAND), (1.0, _VESSEL))
+"""Up to which number of [0, 1) which is drawn. Own choice, after the fissures and vessels of two livers."""
 
 _FAT_HU = (-120.0, -70.0)
 _AT_ONCE = (1, 4)
@@ -46,7 +48,7 @@ _EDGE_MM = 1.0
 
 
 def with_fat(hu_XYZ: Floats, organ_XYZ: Mask, lesion_XYZ: Mask, spacing_mm: float, rng: np.random.Generator) -> Floats:
-    """A patch with one to four pockets, folds or strands of fat in some organs or at their border, noise as it was.
+    """A patch with one to four pockets, folds or strands of fat, or dark vessels, in some organs or at their border.
 
     Args:
         hu_XYZ: HU.
@@ -54,6 +56,8 @@ def with_fat(hu_XYZ: Floats, organ_XYZ: Mask, lesion_XYZ: Mask, spacing_mm: floa
         lesion_XYZ: What keeps its value, with the voxels it touches.
         spacing_mm: Voxel size.
         rng: Source of chance.
+
+    Noise stays as it was.
     """
     places = np.argwhere(organ_XYZ & ~lesion_XYZ)
     if not len(places):
