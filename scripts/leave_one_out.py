@@ -37,7 +37,8 @@ HELD_OUT = {"chest_abdomen": ("chest_abdomen",), "abdomen_pelvis": ("abdomen_pel
 RECIPES = [Path(f"recipes/{name}.yaml") for name in ("starter_coarse", "starter_fine", "starter_lesions", "starter")]
 """One after the other, each from the weights of the one before."""
 
-INSIDE = [Path(f"recipes/{name}.yaml") for name in ("starter_inside_first", "starter_inside")]
+INSIDE_STEPS = ("starter_inside_first", "starter_inside_second", "starter_inside_third", "starter_inside")
+INSIDE = [Path(f"recipes/{name}.yaml") for name in INSIDE_STEPS]
 """Look into the organs that those find, likewise."""
 
 MAIN = ("liver", "spleen", "kidney_right", "kidney_left", "lung_right", "lung_left", "aorta", "stomach")

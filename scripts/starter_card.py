@@ -199,7 +199,7 @@ def main() -> None:
     source = f"voxicon train recipes/starter.yaml, {card['steps']} steps"
     if metadata.inside is not None:
         source += (
-            f", and recipes/starter_inside.yaml after starter_inside_first.yaml, {metadata.inside.card['steps']} steps"
+            f", and recipes/starter_inside.yaml after the three steps before it, {metadata.inside.card['steps']} steps"
         )
     entry = Record(
         sha256=file_hash(path),

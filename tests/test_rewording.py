@@ -24,6 +24,7 @@ def weights(tmp_path: Path) -> Path:
         "thresholds": {"liver": 0.7, "spleen": 0.6},
         "smoothing_mm": {"liver": 2.0},
         "depth_mm": {"liver": 3.0, "spleen": 4.0},
+        "peaks": {"liver": 0.8, "spleen": 0.9},
     }
     return write_small_weights(tmp_path / "old.safetensors", inference=inference)
 
@@ -39,6 +40,7 @@ def test_words_go_and_the_others_answer_as_before(weights: Path, tmp_path: Path)
     assert new.metadata.inference["thresholds"] == {"spleen": 0.6}
     assert new.metadata.inference["smoothing_mm"] == {}
     assert new.metadata.inference["depth_mm"] == {"spleen": 4.0}
+    assert new.metadata.inference["peaks"] == {"spleen": 0.9}
     (entry,) = new.metadata.card["extensions"]
     assert entry == {
         "removed": ["liver", "liver_tumor"],

@@ -254,6 +254,7 @@ def test_weights_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     odds = [{"thresholds": odd} for odd in ({"liver": 1.0}, {"liver": "high"}, None, 0.8)]
     odds += [{"smoothing_mm": odd} for odd in ({"liver": -1.0}, {"liver": "much"}, None, 3.0)]
     odds += [{"depth_mm": odd} for odd in ({"liver": -1.0}, {"liver": 21.0}, {"liver": "deep"}, None)]
+    odds += [{"peaks": odd} for odd in ({"liver": 0.0}, {"liver": 1.0}, {"liver": "high"}, None)]
     for settings in ({}, {"window": [16, 16]}, *({"window": [16] * 3, **odd} for odd in ({"x": 1}, *odds))):
         broken = write_small_weights(tmp_path / "b.safetensors", inference=settings)
         with pytest.raises(CheckpointError, match="inference settings"):

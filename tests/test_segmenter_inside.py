@@ -160,6 +160,7 @@ def test_settings_tell_of_the_second_look() -> None:
         "thresholds": {},
         "smoothing_mm": {},
         "depth_mm": {},
+        "peaks": {},
         "padding": "air",
     }
     whole = checkpoint()

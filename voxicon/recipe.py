@@ -77,6 +77,8 @@ class InferenceSection(_Section):
     """By class: standard deviation of a Gaussian over its logits."""
     depth_mm: dict[str, Annotated[float, Field(ge=0, le=MOST_DEPTH_MM)]] = Field(default_factory=dict)
     """By class that is looked for inside of organs: how deep in its organ a finding must reach to count."""
+    peaks: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    """By class that is looked for inside of organs: the probability that a finding must reach somewhere to count."""
     padding: Literal["air", "edge"] = "air"
 
 

@@ -140,11 +140,12 @@ def _refuse_inside(plan: Plan) -> None:
     """
     recipe = plan.recipe
     if not recipe.looks_inside:
-        if recipe.inference.depth_mm:
-            raise ConfigError(
-                f"recipe {recipe.name}: inference.depth_mm is how deep in its organ a finding must reach, which only a "
-                "network that looks into organs is told; take it out, or set network.options.host"
-            )
+        for setting in ("depth_mm", "peaks"):
+            if getattr(recipe.inference, setting):
+                raise ConfigError(
+                    f"recipe {recipe.name}: inference.{setting} says which findings in an organ count, which is for a "
+                    "network that looks into organs; take it out, or set network.options.host"
+                )
         return
     if not _groups(plan):
         raise ConfigError(

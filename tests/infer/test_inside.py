@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tests.infer.dark_lesions import GRID, SHAPE, Dark, ball, checkpoint, cube, image, scan
+from tests.infer.dark_lesions import GRID, ORGAN_HU, SHAPE, Dark, ball, checkpoint, cube, image, scan
 from voxicon.core.concepts import Vocabulary
 from voxicon.errors import CheckpointError
 from voxicon.infer.inside import DEPTH_BYTES, SecondLook
@@ -153,6 +153,39 @@ def test_what_does_not_reach_deep_into_its_organ_is_dropped_and_what_does_is_kep
     assert other.masks["liver_tumor"][12, 20, 20]
 
 
+def test_what_is_nowhere_likely_enough_is_dropped_and_what_is_somewhere_is_cut_where_it_ends() -> None:
+    # 40 HU darker than the organ is a logit of 20 * (0.4 - 0.3), a level of 225; 50 HU one of 4, a level of 250.
+    pale, dark = ball((20, 14, 20), 2), ball((20, 25, 20), 2)
+    both = pale | ball((20, 25, 20), 3)
+    hu = scan(cube(), both)
+    hu[both & ~dark] = ORGAN_HU - 40
+    for peak, there in ((0.88, both), (0.89, both & ~pale), (0.98, both & ~pale), (0.99, both & False)):
+        found = looked(hu, levels(cube()), second_look(peaks={"liver_tumor": peak}))
+        mask, level = found.masks["liver_tumor"], found.probabilities["liver_tumor"]
+        assert (mask & cube() == there).all()
+        # What is dropped is no likelier than the organ around it.
+        assert (level[both] == np.where(there, np.where(dark, 250, 225), 1)[both]).all()
+    other = looked(hu, levels(cube()), second_look(peaks={"kidney_tumor": 0.99}))
+    assert (other.masks["liver_tumor"] & cube() == both).all()
+
+
+def test_it_must_be_that_likely_where_it_is_that_deep() -> None:
+    column = np.zeros(SHAPE, dtype=bool)
+    column[10:19, 20, 20] = True
+    hu = scan(cube(), column)
+    hu[12:19, 20, 20] = ORGAN_HU - 40  # the darker end is the one at the surface
+    for peak, depth_mm, there in ((0.95, 0.0, True), (0.85, 9.0, True), (0.95, 9.0, False)):
+        look = second_look(peaks={"liver_tumor": peak}, depth_mm={"liver_tumor": depth_mm})
+        assert (looked(hu, levels(cube()), look).masks["liver_tumor"] & cube() == (column & there)).all()
+
+
+def test_peaks_are_told_without_asking_for_probabilities() -> None:
+    look = second_look(peaks={"liver_tumor": 0.99})
+    found = look.look(image(scan(cube(), ball())), GRID, {"liver": levels(cube())}, ("liver_tumor",))
+    assert not (found.masks["liver_tumor"] & cube()).any()
+    assert found.probabilities == {}
+
+
 def test_depth_is_that_in_the_organ_with_what_it_encloses() -> None:
     large = ball(radius=6)
     found = looked(scan(cube(), large), levels(cube() & ~large), second_look(depth_mm={"liver_tumor": 18.0}))
@@ -182,6 +215,8 @@ def test_what_it_takes_of_memory() -> None:
     assert window + waiting_bytes(large, (32, 32, 32), 0.25) < 5 * 32**3 * DEPTH_BYTES
     assert deep.memory_bytes(large, 1, 1) == 5 * 32**3 * (DEPTH_BYTES + rest)
     assert deep.memory_bytes((32, 32, 32), 1, 1) == look.memory_bytes((32, 32, 32), 1, 1)
+    peaking = second_look(peaks={"liver_tumor": 0.9})
+    assert peaking.memory_bytes((32, 32, 32), 1, 0) == look.memory_bytes((32, 32, 32), 1, 0) + 32**3
 
 
 def test_refusals() -> None:

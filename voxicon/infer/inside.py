@@ -133,7 +133,8 @@ class SecondLook:
         Returns:
             What lies in a host: where its probability is `LEAST_HOST` or more, within `INSIDE_MARGIN_MM` of where it is
             likelier than not, or enclosed by those. Elsewhere, and where there is no such host, masks are empty and
-            probabilities 0. Of a class with a `depth_mm`, only findings that reach so deep, and probabilities as
+            probabilities 0. Of a class with a `depth_mm`, only findings that reach so deep, with a `peaks` only those
+            that are so likely somewhere, there if there is a depth; and probabilities as
             `voxicon.infer.depth.levels_reaching` lowers them.
         """
         masks = MaskSet.empty(classes, geometry)
@@ -145,12 +146,12 @@ class SecondLook:
             allowed = _allowed(view.host, geometry)
             x, y, z = view.host.shape
             for name in view.classes:
-                deep = self._deep(name, view.host, geometry)
+                levels = found.probabilities.get(name)
+                core = self._core(name, view.host, levels, geometry)
                 mask = crop(found.masks, name, (slice(0, x), slice(0, y), slice(0, z))) & allowed
-                put(masks, name, view.box, mask if deep is None else reaching(mask, deep))
-                if name in found.probabilities:
-                    levels = found.probabilities[name] * allowed
-                    maps[name][view.box] = levels if deep is None else levels_reaching(levels, deep)
+                put(masks, name, view.box, mask if core is None else reaching(mask, core))
+                if name in maps and levels is not None:
+                    maps[name][view.box] = levels * allowed if core is None else levels_reaching(levels * allowed, core)
             done += self._n_windows(view.host.shape)
         return Prediction(masks, maps, warnings=self.predictor.ladder.warnings)
 
@@ -158,15 +159,16 @@ class SecondLook:
         """What a look takes at most on a model grid of some shape, beside the scan and what was found before.
 
         Hosts are taken to fill the grid. There are two channels to read, once more as they are made or padded; masks
-        and levels, once in the box and once for the whole; the host, and what is allowed. Depth is told when the
-        windows are through.
+        and levels, once in the box and once for the whole; levels to tell peaks by; the host, and what is allowed.
+        Depth is told when the windows are through.
         """
         voxels = math.prod(shape)
         window = self.predictor.window_for(shape)
         computing = self.predictor.network.window_bytes(window)
         computing += waiting_bytes(shape, window, self.inference.overlap, HIDDEN * self._heads())
         depth = voxels * DEPTH_BYTES if self.inference.depth_mm else 0
-        return max(computing, depth) + voxels * (2 * 2 * 4 + 2 * (4 * word_count(n_classes) + n_maps) + 2)
+        maps = 2 * n_maps + len(self.inference.peaks)
+        return max(computing, depth) + voxels * (2 * 2 * 4 + 2 * 4 * word_count(n_classes) + maps + 2)
 
     def settings(self) -> dict[str, Any]:
         """Plain data for ``case.json``."""
@@ -187,13 +189,19 @@ class SecondLook:
             if box is not None:
                 yield _View(tuple(names), box, host[box])
 
-    def _deep(self, name: str, host: NDArray[np.uint8], geometry: Geometry) -> Mask | None:
+    def _core(
+        self, name: str, host: NDArray[np.uint8], levels: NDArray[np.uint8] | None, geometry: Geometry
+    ) -> Mask | None:
         """Where a finding of a class must have a part; None if anywhere will do.
 
         What a host encloses is of it: a large lesion may be missing from its organ.
         """
-        depth_mm = self.inference.depth_mm.get(name, 0.0)
-        return deep_in(without_holes(host > LEVELS / 2), depth_mm, geometry.spacing_mm) if depth_mm > 0 else None
+        depth_mm, peak = self.inference.depth_mm.get(name, 0.0), self.inference.peaks.get(name)
+        core = deep_in(without_holes(host > LEVELS / 2), depth_mm, geometry.spacing_mm) if depth_mm > 0 else None
+        if peak is None or levels is None:
+            return core
+        sure: Mask = levels >= peak * LEVELS
+        return sure if core is None else core & sure
 
     def _n_windows(self, shape: tuple[int, ...]) -> int:
         size = (shape[0], shape[1], shape[2])
@@ -213,7 +221,7 @@ class SecondLook:
         hu = torch.from_numpy(image[view.box] * np.float32(high - low) + np.float32(low))
         # The median is that of the whole organ, not of the part that a window happens to hold.
         seen = against_host(hu, torch.from_numpy(view.host.astype(np.float32) / LEVELS)).numpy()
-        maps = tuple(name for name in view.classes if name in probabilities_of)
+        maps = tuple(name for name in view.classes if name in probabilities_of or name in self.inference.peaks)
         return self.predictor.predict(seen, crop_geometry(geometry, view.box), view.classes, progress, maps)
 
 

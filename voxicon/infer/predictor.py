@@ -65,6 +65,10 @@ class InferenceConfig:
     depth_mm: Mapping[str, float] = field(default_factory=dict)
     """By class that is looked for inside of organs: how deep in its organ a finding must reach to count; none where it
     is not named. See `voxicon.infer.depth`."""
+    peaks: Mapping[str, float] = field(default_factory=dict)
+    """By class that is looked for inside of organs: which probability a finding must reach somewhere to count, deep
+    enough if there is a depth; none where it is not named, and below its threshold it says nothing. So what is surely
+    there is still cut where it ends."""
     padding: Literal["air", "edge"] = "air"
     """What lies beyond a scan smaller than a window: ``air``, as the original has it, or its outermost voxels
     again (``edge``), which is nearer to the truth for a slab of a few slices; the window is then fitted to the slab."""
@@ -76,7 +80,8 @@ class InferenceConfig:
         sound = min(self.window) >= 1 and 0 <= self.overlap < 1 and all(0 < t < 1 for t in cuts) and self.batch >= 1
         gentle = all(0 <= sigma <= MOST_SMOOTHING_MM for sigma in self.smoothing_mm.values())
         shallow = all(0 <= depth <= MOST_DEPTH_MM for depth in self.depth_mm.values())
-        if not (sound and gentle and shallow) or self.padding not in _PAD_MODE:
+        steep = all(0 < peak < 1 for peak in self.peaks.values())
+        if not (sound and gentle and shallow and steep) or self.padding not in _PAD_MODE:
             raise CheckpointError(f"inference settings make no sense: {self}")
 
     def to_dict(self) -> dict[str, object]:
@@ -88,6 +93,7 @@ class InferenceConfig:
             "thresholds": dict(self.thresholds),
             "smoothing_mm": dict(self.smoothing_mm),
             "depth_mm": dict(self.depth_mm),
+            "peaks": dict(self.peaks),
             "padding": self.padding,
         }
 

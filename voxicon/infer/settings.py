@@ -11,7 +11,7 @@ from voxicon.errors import CheckpointError, UsageError
 from voxicon.infer.predictor import InferenceConfig
 from voxicon.model.checkpoint import Metadata
 
-BY_CLASS = ("thresholds", "smoothing_mm", "depth_mm")
+BY_CLASS = ("thresholds", "smoothing_mm", "depth_mm", "peaks")
 """Settings of `InferenceConfig` that name classes."""
 
 
