@@ -182,26 +182,37 @@ def test_the_recipe_that_looks_into_the_liver_fits_what_finds_it() -> None:
     assert inside.preparation == organs.preparation, "both read the same prepared scan"
     assert set(inside.classes or ()) <= set(organs.classes or ())
     assert (inside.text, inside.repaint_hu) == (organs.text, organs.repaint_hu)
-    first = load_recipe(RECIPES / "starter_inside_first.yaml")
-    assert inside.start is not None
-    assert inside.start.parts[-2:] == (first.name, "weights.safetensors")
-    assert inside.optimize.seed != first.optimize.seed, "the same seed would show the same patches again"
-    for part in ("text", "classes", "datasets", "repaint_hu", "network", "preparation"):
-        assert getattr(first, part) == getattr(inside, part)
 
 
-def test_every_step_of_the_starter_goes_on_where_the_one_before_stops() -> None:
-    steps = [load_recipe(RECIPES / f"{name}.yaml") for name in ("starter_coarse", "starter_fine", "starter_lesions")]
-    steps.append(load_recipe(STARTER))
+ORGAN_STEPS = ("starter_coarse", "starter_fine", "starter_lesions", "starter")
+INSIDE_STEPS = tuple(f"starter_inside{step}" for step in ("_first", "_second", "_third", ""))
+
+
+@pytest.mark.parametrize("names", [ORGAN_STEPS, INSIDE_STEPS])
+def test_every_step_goes_on_where_the_one_before_stops(names: tuple[str, ...]) -> None:
+    steps = [load_recipe(RECIPES / f"{name}.yaml") for name in names]
     for before, after in pairwise(steps):
         assert after.start is not None
         assert after.start.parts[-2:] == (before.name, "weights.safetensors")
         for part in ("text", "classes", "datasets", "repaint_hu"):
             assert getattr(before, part) == getattr(after, part)
+    # At another spacing the first seed shows other patches.
+    assert len({step.optimize.seed for step in steps[1:]}) == 3, "the same seed would show the same patches again"
+
+
+def test_the_steps_of_the_starter_differ_in_what_they_are_for() -> None:
+    steps = [load_recipe(RECIPES / f"{name}.yaml") for name in ORGAN_STEPS]
     assert [step.preparation["spacing_mm"] for step in steps] == [[4, 4, 4]] + [[3, 3, 3]] * 3
     assert [step.optimize.lesions.share for step in steps] == [0.5, 0.6, 0.9, 0.9]
     assert ["contrast" in step.network.options for step in steps] == [False, False, True, True]
-    assert len({step.optimize.seed for step in steps[1:]}) == 3, "the same seed would show the same patches again"
+
+
+def test_the_steps_that_look_inside_train_one_network_alike() -> None:
+    steps = [load_recipe(RECIPES / f"{name}.yaml") for name in INSIDE_STEPS]
+    for step in steps[1:]:
+        assert (step.network, step.preparation) == (steps[0].network, steps[0].preparation)
+    assert len({step.optimize.seed for step in steps}) == 4, "here all are at one spacing"
+    assert [step.optimize.augment.fat for step in steps] == [0, 0.7, 0.7, 0.7]
 
 
 def test_phantom_recipes_are_recipes() -> None:
