@@ -58,7 +58,7 @@ def planted_markdown(found: dict[str, Any]) -> list[str]:
     """Sensitivity by diameter and specificity, a row for each lesion."""
     bins = found["bins"]
     rows = [
-        "| lesion | " + " | ".join(f"{name} mm" for name in bins) + " | specificity |",
+        "| lesion | " + " | ".join(bins) + " | specificity |",
         "|---|" + "---|" * (len(bins) + 1),
     ]
     for kind, numbers in found["lesions"].items():
@@ -88,7 +88,7 @@ def card_text(metadata: Metadata, size: int) -> str:
     if "start" in card:
         lines.append(f"- Started from: `{card['start']['file']}`, sha256 `{card['start']['sha256']}`")
     if card["left_out"]:
-        lines.append(f"- Learned, but not worth asking for, so left out: {', '.join(card['left_out'])}")
+        lines.append(f"- Learned by the first network, not worth asking it for: {', '.join(card['left_out'])}")
     lines += [f"- Machine: {card['machine']}", f"- Labels: {card['labels']}", "", "## What they saw", ""]
     for entry in card["data"]:
         lines.append(
@@ -175,8 +175,10 @@ def main() -> None:
     checkpoint = load_checkpoint(options.weights)
     metadata = checkpoint.metadata
     left_out = metadata.card.get("left_out", []) if options.leave_out is None else options.leave_out
-    # Where lesions are cut is chosen when the training is over (operating_points.py), and then written into the recipe.
-    inference = load_recipe(options.recipe).inference.model_dump(mode="json")
+    # Where lesions are cut is chosen when the training is over (operating_points.py), and then written into the recipe;
+    # what a card says in words is no part of what was learned either.
+    recipe = load_recipe(options.recipe)
+    inference, words = recipe.inference.model_dump(mode="json"), dict(recipe.card)
     trained = tuple(name for name in metadata.trained if name not in left_out)
     metadata = replace(metadata, trained=trained, inference=inference)
     if options.inside:
@@ -187,7 +189,8 @@ def main() -> None:
         checkpoint = replace(checkpoint, inside=inside.network)
     checkpoint = replace(checkpoint, metadata=metadata)
     card = measured(options, checkpoint, left_out)
-    card["recipe"] = {**metadata.card["recipe"], "inference": inference}
+    card |= words
+    card["recipe"] = {**metadata.card["recipe"], "inference": inference, "card": words}
     metadata = replace(metadata, card=card)
     path = resolve("starter")
     # The weights were stored as float16 and come back as float32, so storing them so again changes nothing.

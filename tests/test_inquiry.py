@@ -15,7 +15,7 @@ import voxicon
 from tests.answering.documents import finder as no_finder
 from tests.answering.on_disk import write_belly, write_belly_masks
 from tests.answering.phantom import BOXES, VOCABULARY, VOXEL_ML, box, drawn
-from tests.weights_on_disk import CLASSES, write_small_weights
+from tests.weights_on_disk import CLASSES, write_small_lesions, write_small_weights
 from voxicon import inquiry as module
 from voxicon.answering.language import language
 from voxicon.asking import understood
@@ -25,6 +25,7 @@ from voxicon.finder import Finder, finder_of, needed
 from voxicon.inquiry import Inquiry, answer, ask
 from voxicon.io.atomic import file_sha256
 from voxicon.io.nifti import read_volume
+from voxicon.joining import join
 
 SAY = language("en")
 
@@ -208,6 +209,22 @@ def test_thresholds_of_the_weights_masks_are_known(scan: Volume, tmp_path: Path)
     confidence = document.lesions[0].confidence
     assert confidence is not None
     assert confidence.margin == pytest.approx(confidence.highest - 0.3)
+
+
+@pytest.mark.parametrize(("peaks", "told"), [({}, 0.3), ({"liver_tumor": 0.9}, 0.9), ({"liver_tumor": 0.2}, 0.3)])
+def test_thresholds_are_those_of_the_network_that_looks_into_organs(
+    scan: Volume, tmp_path: Path, peaks: dict[str, float], told: float
+) -> None:
+    inference = {"window": [16, 16, 16], "thresholds": {"liver_tumor": 0.3}, "peaks": peaks}
+    organs = write_small_weights(tmp_path / "organs.safetensors", ("liver", "spleen"))
+    join(
+        organs,
+        write_small_lesions(tmp_path / "lesions.safetensors", inference=inference),
+        tmp_path / "both.safetensors",
+    )
+    both = finder_of(tmp_path / "both.safetensors", engine="torch")
+    (verdict,) = asked(scan, both, "count the liver tumors").document.detection
+    assert verdict.threshold == told
 
 
 def test_operating_points_of_the_weights_count(scan: Volume, finder: Finder) -> None:

@@ -175,6 +175,14 @@ def test_the_starter_recipe_made_the_weights_that_ship() -> None:
     assert made == load_recipe(STARTER).model_copy(update={"start": None})
 
 
+def test_the_recipe_that_looks_into_the_liver_made_the_network_inside() -> None:
+    inside = load_checkpoint(starter_path()).metadata.inside
+    assert inside is not None
+    made = make_recipe({**inside.card["recipe"], "start": None}, "card")
+    assert made == load_recipe(RECIPES / "starter_inside.yaml").model_copy(update={"start": None})
+    assert inside.inference == made.inference.model_dump(mode="json")
+
+
 def test_the_recipe_that_looks_into_the_liver_fits_what_finds_it() -> None:
     organs, inside = (load_recipe(RECIPES / f"{name}.yaml") for name in ("starter", "starter_inside"))
     assert inside.looks_inside

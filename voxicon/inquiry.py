@@ -241,8 +241,8 @@ def _answered(
     requests: Sequence[tuple[str, Request]], finder: Finder | None, needs: Needs, joined: _Joined, language: Language
 ) -> Inquiry:
     found, volume = joined.found, joined.found.volume
-    inference: Mapping[str, Any] = found.settings.get("inference", {})
-    decisions = {name: float(inference["thresholds"].get(name, inference["threshold"])) for name in found.masks}
+    cuts = {name: _inference_of(name, found.settings) for name in found.masks}
+    decisions = {name: float(cut["thresholds"].get(name, cut["threshold"])) for name, cut in cuts.items()}
     scene = Scene(joined.masks, volume.hu, found.vocabulary, found.probabilities, decisions)
     answerer = Answerer(scene, SEGMENTATIONS)
     answers = tuple(answerer.answer(text, request) for text, request in requests)
@@ -296,8 +296,9 @@ def _detected(
         score = threshold = None
         if counted is not None and name in maps:
             score = float(np.where(counted[name], maps[name], 0).max()) / 255
-            threshold = point.threshold if point else scene.decisions[name]
             # Without a threshold of its own, a patient has what the mask shows.
+            peak = float(_inference_of(name, joined.found.settings)["peaks"].get(name, 0))
+            threshold = point.threshold if point else max(scene.decisions[name], peak)
             there = score >= threshold if point else there
         verdicts.append(
             Detection(
@@ -306,6 +307,13 @@ def _detected(
             )
         )  # fmt: skip
     return tuple(verdicts)
+
+
+def _inference_of(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How the network that finds a class was run: the one that looks into organs, or the other."""
+    inside = settings["inside"] or {"classes": ()}
+    found: Mapping[str, Any] = inside if name in inside["classes"] else settings["inference"]
+    return found
 
 
 def _scan(volume: Volume) -> Scan:

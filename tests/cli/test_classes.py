@@ -49,7 +49,7 @@ def test_a_line_holds_id_name_kind_and_other_words(run) -> None:
 
 def test_the_starter_is_asked_when_no_weights_are_named(run) -> None:
     out = run()[1]
-    assert out.startswith("21 classes that the weights 'starter' can find:\n")
+    assert out.startswith("22 classes that the weights 'starter' can find:\n")
     assert out == run("--weights", "starter")[1]
 
 
