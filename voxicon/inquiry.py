@@ -297,7 +297,7 @@ def _detected(
         if counted is not None and name in maps:
             score = float(np.where(counted[name], maps[name], 0).max()) / 255
             # Without a threshold of its own, a patient has what the mask shows.
-            peak = float(_inference_of(name, joined.found.settings)["peaks"].get(name, 0))
+            peak = float(_inference_of(name, joined.found.settings).get("peaks", {}).get(name, 0))
             threshold = point.threshold if point else max(scene.decisions[name], peak)
             there = score >= threshold if point else there
         verdicts.append(
@@ -311,8 +311,8 @@ def _detected(
 
 def _inference_of(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """How the network that finds a class was run: the one that looks into organs, or the other."""
-    inside = settings["inside"] or {"classes": ()}
-    found: Mapping[str, Any] = inside if name in inside["classes"] else settings["inference"]
+    inside = settings.get("inside") or {}
+    found: Mapping[str, Any] = inside if name in inside.get("classes", ()) else settings["inference"]
     return found
 
 
