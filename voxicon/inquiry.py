@@ -312,7 +312,7 @@ def _detected(
 def _inference_of(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """How the network that finds a class was run: the one that looks into organs, or the other."""
     inside = settings.get("inside") or {}
-    found: Mapping[str, Any] = inside if name in inside.get("classes", ()) else settings["inference"]
+    found: Mapping[str, Any] = inside if name in inside.get("classes", ()) else settings.get("inference", {})
     return found
 
 
