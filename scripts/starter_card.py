@@ -84,9 +84,7 @@ def card_text(metadata: Metadata, size: int) -> str:
     lines += [f"- Network: {metadata.network.backbone}, {dict(metadata.network.options)}"]
     lines += [f"- Words: {metadata.text_bank['encoder']}, {metadata.network.embedding_size} numbers each"]
     lines += [f"- Preparation: {json.dumps(dict(metadata.preparation))}"]
-    lines += [f"- Training: {card['steps']} steps, seed {card['seed']}, {card['wall_seconds'] / 60:.0f} minutes"]
-    if "start" in card:
-        lines.append(f"- Started from: `{card['start']['file']}`, sha256 `{card['start']['sha256']}`")
+    lines += training_text(card)
     if card["left_out"]:
         lines.append(f"- Learned by the first network, not worth asking it for: {', '.join(card['left_out'])}")
     lines += [f"- Machine: {card['machine']}", f"- Labels: {card['labels']}", "", "## What they saw", ""]
@@ -117,6 +115,16 @@ def card_text(metadata: Metadata, size: int) -> str:
     return "\n".join([*lines, *markdown(card["agreement"], metadata.trained)]) + "\n"
 
 
+def training_text(card: dict[str, Any]) -> list[str]:
+    """How long the last recipe trained, and from what."""
+    minutes = card["wall_seconds"] / 60
+    lines = [f"- Training, last recipe alone: {card['steps']} steps, seed {card['seed']}, {minutes:.0f} minutes"]
+    if "start" in card:
+        recipe = Path(card["recipe"]["start"]).parent.name
+        lines.append(f"- Started from: the weights of `{recipe}`, sha256 `{card['start']['sha256']}`")
+    return lines
+
+
 def inside_text(metadata: Metadata) -> list[str]:
     """What is known of the network inside."""
     inside = metadata.inside
@@ -125,7 +133,7 @@ def inside_text(metadata: Metadata) -> list[str]:
     card = inside.card
     lines = ["", f"## Inside: {described_inside(metadata, 'starter')}", "", f"{card['cannot']}", ""]
     lines += [f"- Network: {inside.network.backbone}, {dict(inside.network.options)}"]
-    lines += [f"- Training: {card['steps']} steps, seed {card['seed']}, {card['wall_seconds'] / 60:.0f} minutes"]
+    lines += training_text(card)
     lines += [f"- Machine: {metadata.card['machine_inside']}", f"- Labels: {card['labels']}"]
     scans = ", ".join(f"{entry['dataset']} ({entry['train']})" for entry in card["data"])
     return [*lines, f"- Scans: {scans}"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from voxicon.cli.main import main
+from tests.commands import run
 from voxicon.core.concepts import Vocabulary
 from voxicon.data.card import load_card
 from voxicon.data.cases import read_case
@@ -25,14 +25,6 @@ SENTENCES = (
     "Generate a report.",
 )
 ORGANS = ("liver", "pancreas", "aorta", "inferior_vena_cava", "portal_vein_and_splenic_vein", "spleen")
-
-
-def run(*words: object) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["voxicon", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-    assert not stop.value.code, words
 
 
 @pytest.fixture(scope="module")

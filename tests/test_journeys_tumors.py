@@ -10,17 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from voxicon.cli.main import main
+from tests.commands import run
 
 SCANS = ("chest_abdomen", "abdomen_pelvis")
-
-
-def run(*words: object) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["voxicon", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-    assert not stop.value.code, words
 
 
 def asked(scan: Path, out: Path) -> tuple[dict[str, Any], np.ndarray]:

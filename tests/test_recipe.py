@@ -127,6 +127,16 @@ def test_what_is_recorded_reads_back() -> None:
         ({"datasets": []}, "datasets"),
         ({"datasets": [{"folder": "x"}]}, "datasets.0.card: Field required"),
         ({"inference": {"window": [16, 16]}}, "inference.window"),
+        *(
+            ({"inference": {"window": [16] * 3, field: {"liver_tumor": odd}}}, rf"inference\.{field}\.liver_tumor")
+            for field, odds in (
+                ("thresholds", (0, 1)),
+                ("smoothing_mm", (-1, 99)),
+                ("depth_mm", (-1, 99)),
+                ("peaks", (0, 1)),
+            )
+            for odd in odds
+        ),
         ({"missing": "negative"}, "missing"),
         ({"name": "a/b"}, "name"),
         ({"fold": 1}, "recipe: fold needs a manifest"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from voxicon.errors import CheckpointError
+from voxicon.model.checkpoint import load_checkpoint
 from voxicon.weights import store
 from voxicon.weights.store import (
     MANIFEST,
@@ -206,3 +208,12 @@ def test_listing_loads_neither_torch_nor_the_hub():
         "sys.exit('torch' in sys.modules or 'huggingface_hub' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_card_beside_the_starter_says_what_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = Path(__file__).parents[2] / "scripts"
+    monkeypatch.setattr(sys, "path", [str(scripts), *sys.path])
+    card_text = runpy.run_path(str(scripts / "starter_card.py"))["card_text"]
+    starter = starter_path()
+    text = card_text(load_checkpoint(starter).metadata, starter.stat().st_size)
+    assert starter.with_suffix(".md").read_text(encoding="utf8") == text

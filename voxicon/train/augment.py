@@ -58,7 +58,7 @@ class AugmentConfig(BaseModel):
     streaks: float = Field(0.0, ge=0, le=1)
     """Share of patches with dark and bright bands; see `voxicon.train.streaks`."""
     fat: float = Field(0.0, ge=0, le=1)
-    """Share of patches with pockets of fat in organs; see `voxicon.train.fat`."""
+    """Share of patches with pockets, folds and strands of fat and dark vessels in organs; see `voxicon.train.fat`."""
     cut: float = Field(0.2, ge=0, le=1)
     """Share of patches whose field of view ends inside the patch."""
 

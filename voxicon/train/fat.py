@@ -22,7 +22,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Shape:
-    """An ellipsoid of fat: half of its extents in mm, and how much of its middle is fat, from and to."""
+    """What is painted, an ellipsoid: half of its extents in mm, and how much of its middle is fat, from and to."""
 
     half_mm: tuple[Range, Range, Range]
     fat: Range
@@ -36,8 +36,8 @@ class Shape:
 _POCKET = Shape(((1.5, 7), (4, 20), (4, 20)), (1, 1))
 _FOLD = Shape(((1, 3.5), (10, 30), (10, 30)), (0.15, 1))
 _STRAND = Shape(((1, 3.5), (1, 3.5), (10, 30)), (0.15, 1))
+# Not fat, but as little darker than the liver as its vessels are on a plain scan.
 _VESSEL = Shape(((3, 8), (3, 8), (15, 40)), (0.07, 0.25))
-"""Not fat, but as little darker than the liver as its vessels are on a plain scan."""
 _CHANCES = ((0.3, _POCKET), (0.6, _FOLD), (0.75, _STRAND), (1.0, _VESSEL))
 """Up to which number of [0, 1) which is drawn. Own choice, after the fissures and vessels of two livers."""
 
@@ -50,14 +50,14 @@ _EDGE_MM = 1.0
 def with_fat(hu_XYZ: Floats, organ_XYZ: Mask, lesion_XYZ: Mask, spacing_mm: float, rng: np.random.Generator) -> Floats:
     """A patch with one to four pockets, folds or strands of fat, or dark vessels, in some organs or at their border.
 
+    Noise stays as it was.
+
     Args:
         hu_XYZ: HU.
         organ_XYZ: Where they may have their middle; without any the patch stays.
         lesion_XYZ: What keeps its value, with the voxels it touches.
         spacing_mm: Voxel size.
         rng: Source of chance.
-
-    Noise stays as it was.
     """
     places = np.argwhere(organ_XYZ & ~lesion_XYZ)
     if not len(places):
