@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.measure import Run, apart, interleave, machine, medians, run, table, write
 
-STAGES = ("read", "prepare", "network", "cleanup", "restore", "write")
+STAGES = ("read", "prepare", "network", "second look", "cleanup", "restore", "write")
 """As case.json names them."""
 
 
@@ -86,7 +86,7 @@ def measured(setting: Setting, out: Path) -> dict[str, float]:
     stages: dict[str, float] = json.loads(case.read_text("utf8"))["seconds"]
     shutil.rmtree(folder)
     whole = {"seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "peak_gb": done.peak_gb}
-    return {**whole, "start-up": done.seconds - sum(stages.values()), **stages}
+    return {**whole, "start-up": done.seconds - sum(stages.values()), **dict.fromkeys(STAGES, 0.0), **stages}
 
 
 def scan_of(slices: int, out: Path) -> Path:

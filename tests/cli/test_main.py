@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typer.main import get_command
 
 from tests.test_workflow import write_scan
 from tests.weights_on_disk import CLASSES, write_small_weights
-from voxicon.cli.main import app, main
+from voxicon.cli.main import SPINS, app, main
 from voxicon.errors import UnknownClass
 from voxicon.io.nifti import write_volume
 from voxicon.synthesis.painting.paint import paint
@@ -123,7 +124,7 @@ def test_commands_and_options_are_frozen() -> None:
 
 def test_help_and_version_import_nothing_heavy(run: Run) -> None:
     code = (
-        "import sys\nfrom voxicon.cli.main import app, main\n"
+        "import sys\nfrom voxicon.cli.main import SPINS, app, main\n"
         "try:\n    app(['segment', '--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'monai', 'scipy', 'matplotlib', 'nibabel', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
@@ -131,6 +132,21 @@ def test_help_and_version_import_nothing_heavy(run: Run) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "voxicon" in run("--version").stdout
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_do_not_wait_long_awake_unless_told_to(own: dict[str, str], told: str | None) -> None:
+    code = (
+        "import os, sys, voxicon.cli.main as main\n"
+        "main.app = lambda **_: print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)\n"
+        "main.main()"
+    )
+    others = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", code], env=others | own, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(told), "False"]
 
 
 @pytest.mark.parametrize(("engine", "name"), [("torch", "torch"), ("openvino", "openvino 20"), ("auto", "openvino 20")])

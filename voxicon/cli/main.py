@@ -34,6 +34,14 @@ from voxicon.version import __version__
 
 INTERRUPTED = 130
 
+SPINS = "10000"
+"""How often a thread of torch looks whether the others are there before it sleeps (GCC's OpenMP; others do not ask).
+
+Left to itself it looks 300,000 times, and where another program has the core, the one waited for cannot run. Own
+choice, measured in docs/performance.md: far less is slower alone, more is slower beside others.
+Source: https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html.
+"""
+
 app = typer.Typer(
     name="voxicon",
     help="Say what to find in a CT; get masks of organs and tumors. Research software, not a medical device.",
@@ -76,6 +84,7 @@ def _root(
 def main() -> None:
     """Run the command line; every expected error is one line on stderr and an exit code."""
     debug = "--debug" in sys.argv or os.environ.get("VOXICON_DEBUG") == "1"
+    _wait_less()
     try:
         code = app(standalone_mode=False)
         # Typer itself turns Ctrl-C into this code, without a word.
@@ -103,6 +112,12 @@ def main() -> None:
             raise
         _say(f"internal error: {type(error).__name__}: {error}; run again with --debug for the traceback")
         sys.exit(1)
+
+
+def _wait_less() -> None:
+    """Set `SPINS` before torch is imported, which reads it once, unless the user chose."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def _interrupted() -> None:
